@@ -232,7 +232,7 @@ fn the_plan_of_every_form_is_javas() {
 }
 
 #[test]
-fn what_one_resets_the_other_describes() {
+fn offsets_reset_by_one_tool_are_described_by_the_other() {
     everywhere(|at| {
         let (topic, group) = (at.topic(), unique("reset"));
         let reset = |args: &str| at.offtake(&format!("groups reset {group} --json {args}")).run();
@@ -350,7 +350,7 @@ fn a_group_with_live_members_is_neither_reset_nor_deleted() {
 }
 
 #[test]
-fn what_cannot_be_reset_is_named() {
+fn partitions_that_cannot_be_reset_are_named() {
     everywhere(|at| {
         let (topic, group) = (at.topic(), unique("refused"));
         let reset = |args: &str| at.offtake(&format!("groups reset {group} {args}")).run();
@@ -601,7 +601,7 @@ fn a_deletion_whose_answer_is_lost_has_happened() {
 
 /// Operations that do not complete in time are reported one by one, each with the obstacle.
 #[test]
-fn what_was_not_done_in_time_is_told_one_by_one() {
+fn operations_that_time_out_are_reported_one_by_one() {
     program(async {
         let (cluster, mut admin) = armed([FaultRule::on(ApiKey::OffsetCommit, Fault::Fail(LOADING))]).await;
         admin.within(Duration::from_secs(2));

@@ -343,7 +343,7 @@ fn m4_a_member_that_slept_past_its_session_does_nothing_stale_cooperative() {
 }
 
 #[test]
-fn nobody_reads_what_is_printed_and_it_ends_without_a_word() {
+fn a_closed_output_pipe_ends_the_command_silently() {
     let at = shared(V4_3_0);
     let topic = at.tool.create_topic(&unique("orders"), 1, &[]);
     at.tool.fill(&topic, 1, 50_000, 100, json!({}));

@@ -188,7 +188,7 @@ fn h8_a_seek_while_partitions_are_revoked_counts_for_a_commit_and_for_nothing_af
 }
 
 #[test]
-fn h2_h8_what_is_finished_until_the_listener_has_ended_is_committed_before_the_next_owner_begins() {
+fn h2_h8_records_finished_before_the_listener_ends_are_committed_before_the_next_owner_begins() {
     for assignor in ["range", "cooperative-sticky"] {
         program(async {
             let cluster = cluster(10).await;

@@ -85,7 +85,7 @@ fn a_stream_gives_every_record_in_order() {
 }
 
 #[test]
-fn i11_what_is_buffered_when_a_partition_is_paused_comes_in_order_when_it_is_resumed() {
+fn i11_records_buffered_at_a_pause_come_in_order_after_the_resume() {
     program(async {
         let of = shared(V4_3_0);
         let topic = of.tool.create_topic(&unique("library"), 2, &[]);
@@ -186,7 +186,7 @@ fn offsets_are_told_as_java_tells_them() {
 }
 
 #[test]
-fn what_is_stored_is_committed_and_nothing_else() {
+fn stored_offsets_are_committed_and_nothing_else() {
     program(async {
         let of = shared(V4_3_0);
         let topic = filled(of, 2, 20, "none");

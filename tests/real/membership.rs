@@ -241,7 +241,7 @@ fn m9_listeners_seek_and_commit() {
 }
 
 #[test]
-fn h2_what_was_revoked_can_neither_be_committed_nor_stored_and_nothing_goes_on_the_wire() {
+fn h2_revoked_partitions_can_neither_be_committed_nor_stored_and_nothing_is_sent() {
     program(async {
         let of = shared(V4_3_0);
         let topic = filled(of, 2, 10, "none");

@@ -131,7 +131,7 @@ fn prometheus_scrapes_the_monitor_and_its_rules_fire() {
         (&watched.group.as_str().into(), &watched.topic.as_str().into())
     );
     let says = stopped["annotations"]["summary"].as_str().expect("a sentence");
-    assert!(says.contains(&watched.group) && says.contains("has stopped to commit"), "{says}");
+    assert!(says.contains(&watched.group) && says.contains("has stopped committing"), "{says}");
     wait("the age of the oldest record is an alert, too", || {
         let (_, body) = get(prometheus.port, "/api/v1/alerts");
         body.contains("KafkaConsumerGroupBehind").then_some(())

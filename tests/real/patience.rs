@@ -176,7 +176,7 @@ fn m1_a_slow_handler_is_warned_of_at_four_fifths_and_then_left_behind() {
 }
 
 #[test]
-fn m1_who_waits_for_records_is_not_slow() {
+fn m1_a_poll_that_waits_for_records_is_not_slow() {
     virtually(async {
         let cluster = cluster(2).await;
         let told = Told::new();

@@ -244,7 +244,7 @@ fn safe12_dead_letters_are_complete_and_a_replay_that_is_killed_replays_nothing_
 }
 
 #[test]
-fn safe1_what_a_killed_member_had_is_done_by_another_and_its_handlers_are_gone() {
+fn safe1_records_of_a_killed_member_are_handled_by_another_and_its_handlers_end() {
     const RECORDS: usize = 4000;
     let bench = Bench::with(V4_3_0, RECORDS);
     let options = "--workers 2 --in-flight 4 -X session.timeout.ms=6000 -X heartbeat.interval.ms=500";
@@ -277,7 +277,7 @@ fn safe1_what_a_killed_member_had_is_done_by_another_and_its_handlers_are_gone()
 }
 
 #[test]
-fn safe12_of_two_replays_at_once_the_later_one_ends_the_earlier() {
+fn safe12_the_later_of_two_concurrent_replays_ends_the_earlier() {
     const RECORDS: usize = 600;
     let at = shared(V4_3_0);
     let [dlq, back] = ["dlq", "back"].map(|name| at.tool.create_topic(&unique(name), 2, &[]));

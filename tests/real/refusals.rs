@@ -214,7 +214,7 @@ fn a_group_that_has_another_assignor() {
 }
 
 #[test]
-fn a_member_whose_name_another_has_taken() {
+fn a_member_whose_instance_id_another_has_taken_fails() {
     let at = shared(V4_3_0);
     let (topic, group) = (at.tool.create_topic(&unique("orders"), 2, &[]), unique("group"));
     let member = || {
@@ -237,7 +237,7 @@ fn a_member_whose_name_another_has_taken() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_before_anybody_is_asked() {
+fn invalid_settings_are_refused_before_any_connection() {
     let cases: [(&[&str], &str); 12] = [
         (&["consume", "orders", "-X", "fetch.min.byte=1"], "fetch.min.bytes"),
         (&["topics", "-X", "fetch.min.bytes=many"], "fetch.min.bytes"),

@@ -141,17 +141,17 @@ fn all_codecs(version: Version) {
 }
 
 #[test]
-fn what_is_committed_in_any_codec_is_what_is_read_on_kafka_4_3() {
+fn committed_records_of_any_codec_are_read_on_kafka_4_3() {
     all_codecs(V4_3_0);
 }
 
 #[test]
-fn what_is_committed_in_any_codec_is_what_is_read_on_kafka_3_9() {
+fn committed_records_of_any_codec_are_read_on_kafka_3_9() {
     all_codecs(V3_9_1);
 }
 
 #[test]
-fn what_is_committed_in_any_codec_is_what_is_read_on_kafka_2_8() {
+fn committed_records_of_any_codec_are_read_on_kafka_2_8() {
     all_codecs(V2_8_2);
 }
 
@@ -301,17 +301,17 @@ fn one_of_an_id(version: Version) {
 }
 
 #[test]
-fn of_one_id_there_is_one_producer_be_it_ours_or_javas_on_kafka_4_3() {
+fn one_transactional_id_has_one_producer_ours_or_javas_on_kafka_4_3() {
     one_of_an_id(V4_3_0);
 }
 
 #[test]
-fn of_one_id_there_is_one_producer_be_it_ours_or_javas_on_kafka_3_9() {
+fn one_transactional_id_has_one_producer_ours_or_javas_on_kafka_3_9() {
     one_of_an_id(V3_9_1);
 }
 
 #[test]
-fn of_one_id_there_is_one_producer_be_it_ours_or_javas_on_kafka_2_8() {
+fn one_transactional_id_has_one_producer_ours_or_javas_on_kafka_2_8() {
     one_of_an_id(V2_8_2);
 }
 

@@ -40,13 +40,13 @@ impl AttemptError {
 
     /// A response with an error code. `said` is the broker's message, if there is one.
     pub(super) fn code(what: &str, code: ErrorCode, said: Option<&str>) -> Self {
-        let (_, _, hint) = judge(code);
+        let (_, _, hint) = check(code);
         Self::hinted(what, code, said, hint)
     }
 
     /// The same, with a hint that depends on the request.
     pub(super) fn hinted(what: &str, code: ErrorCode, said: Option<&str>, hint: &str) -> Self {
-        let (kind, retry, _) = judge(code);
+        let (kind, retry, _) = check(code);
         let said = said.map(broker_text).unwrap_or_default();
         let said = match said.trim_end_matches('.') {
             "" => String::new(),
@@ -76,7 +76,7 @@ impl AttemptError {
 }
 
 /// The kind of error for a code, whether it is transient, and the remedy.
-fn judge(code: ErrorCode) -> (ErrorKind, Retry, &'static str) {
+fn check(code: ErrorCode) -> (ErrorKind, Retry, &'static str) {
     use ErrorCode as E;
     match code {
         E::UnknownTopicOrPartition | E::UnknownTopicId => {
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_broker_says_cannot_steer_a_terminal_or_fill_it() {
+    fn a_brokers_error_text_cannot_steer_a_terminal_or_fill_it() {
         let said = |words: &str| {
             AttemptError::code("create orders", ErrorCode::PolicyViolation, Some(words)).error.to_string()
         };

@@ -171,7 +171,7 @@ impl Calls {
             let result = completion.result.and_then(|answer| {
                 let foreign = CallError::Disconnected {
                     address: broker.to_string(),
-                    reason: "it answered another request".to_owned(),
+                    reason: "unexpected response type".to_owned(),
                 };
                 answer.response.try_into().map_err(|_| foreign)
             });
@@ -229,7 +229,7 @@ impl Calls {
         let asked_all = matches!(which, TopicSelection::All);
         let cluster = Cluster::from_response(answer, asked_all, &Cluster::default());
         if cluster.brokers.is_empty() {
-            return Err(AttemptError::malformed(what, "the broker knows of no broker, not even of itself"));
+            return Err(AttemptError::malformed(what, "the broker lists no broker, not even itself"));
         }
         self.net.update_brokers(&cluster);
         Ok(cluster)
@@ -249,5 +249,5 @@ impl Calls {
 /// Converts the response to a request of this kind. `what` completes "cannot …".
 fn read<R: TryFrom<Response>>(what: &str, answer: Result<Answer, CallError>) -> Result<R, AttemptError> {
     let answer = answer.map_err(|error| AttemptError::call(what, error))?;
-    answer.response.try_into().map_err(|_| AttemptError::malformed(what, "the answer is of another request"))
+    answer.response.try_into().map_err(|_| AttemptError::malformed(what, "unexpected response type"))
 }

@@ -81,7 +81,7 @@ impl Deleting {
         for partition in left {
             let Some(topic) = cluster.topics.get(&partition.topic) else {
                 let failure =
-                    AttemptError::malformed(&deletion(&partition), "the metadata leaves its topic out");
+                    AttemptError::malformed(&deletion(&partition), "its topic is missing in the metadata");
                 self.each.complete(partition.clone(), Err(failure.of(&partition)));
                 continue;
             };
@@ -202,7 +202,7 @@ impl Deleting {
                 AttemptError { retry: Retry::AFewTimes, ..AttemptError::code(&what, code, None) }
             }
             ErrorCode::OffsetOutOfRange => {
-                AttemptError::hinted(&what, code, None, "its log does not reach that offset")
+                AttemptError::hinted(&what, code, None, "the offset is beyond the end of its log")
             }
             ErrorCode::PolicyViolation => {
                 let hint = "the topic is compacted, and its `cleanup.policy` has no `delete`";

@@ -154,8 +154,7 @@ async fn missing(
     let group_type = found.group_type.to_lowercase();
     Some(match group_type.as_str() {
         "" | "classic" | "consumer" => {
-            let error =
-                Error::new(ErrorKind::Group, format!("cannot {what}: it changes its protocol just now"));
+            let error = Error::new(ErrorKind::Group, format!("cannot {what}: it is changing its protocol"));
             AttemptError { error, retry: Retry::UntilDeadline }
         }
         other => AttemptError::never(Error::new(
@@ -239,7 +238,7 @@ fn only_classic(
     place: CoordinatorAddress,
 ) -> Result<GroupDescription, AttemptError> {
     let Some(found) = answer.groups.into_iter().find(|found| found.group_id == group) else {
-        return Err(AttemptError::malformed(what, "the answer leaves it out"));
+        return Err(AttemptError::malformed(what, "missing in the response"));
     };
     // Before version 6, a group that does not exist has the state "Dead".
     if found.error_code.is_ok() && found.group_state == "Dead" {

@@ -100,7 +100,7 @@ impl Asking {
             (Some(failure), _) => Err(failure),
             (None, Some(partition)) => {
                 let what = format!("list offsets of {partition}");
-                Err(AttemptError::malformed(&what, "the leader's answer leaves it out"))
+                Err(AttemptError::malformed(&what, "missing in the leader's response"))
             }
         }
     }

@@ -60,7 +60,7 @@ impl<K: Ord + Clone + Display> Outcomes<K> {
         match (passes.or_else(|| self.failures.values().next()), self.left.first()) {
             (Some(failure), _) => Err(AttemptError { error: failure.error.clone(), retry: failure.retry }),
             (None, Some(one)) => {
-                Err(AttemptError::malformed(what, &format!("the coordinator's answer leaves {one} out")))
+                Err(AttemptError::malformed(what, &format!("{one} is missing in the coordinator's response")))
             }
             (None, None) => Ok(()),
         }
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_is_asked_for_again_and_what_does_not_keeps_its_reason() {
+    fn retriable_errors_are_retried_and_final_ones_keep_their_reason() {
         let mut each = Outcomes::of(["a", "b", "c"]);
         assert_eq!(each.left(), ["a", "b", "c"]);
         each.complete("a", Ok(()));
@@ -109,12 +109,12 @@ mod tests {
     }
 
     #[test]
-    fn what_the_answer_leaves_out_is_not_done() {
+    fn an_entry_missing_in_the_response_counts_as_failed() {
         let mut each = Outcomes::of(["a", "b"]);
         each.complete("a", Ok(()));
         let failure = each.attempted("x").unwrap_err();
         assert_eq!(failure.error.kind(), ErrorKind::Malformed);
-        assert!(failure.error.to_string().contains("leaves b out"), "{}", failure.error);
+        assert!(failure.error.to_string().contains("b is missing"), "{}", failure.error);
         let ended = each.ended(Err(failure.error));
         assert!(ended["a"].is_ok() && ended["b"].is_err());
     }

@@ -103,7 +103,7 @@ impl Admin {
                 let to = controller(calls, &what, deadline).await?;
                 let answer = calls.call_once(&mut unclear, &what, deadline, to, request).await?;
                 let Some(result) = answer.topics.into_iter().find(|result| result.name == topic.name) else {
-                    return Err(AttemptError::malformed(&what, "the answer leaves it out"));
+                    return Err(AttemptError::malformed(&what, "missing in the response"));
                 };
                 match result.error_code {
                     ErrorCode::None => Ok(()),
@@ -152,7 +152,7 @@ impl Admin {
                 let to = controller(calls, &what, deadline).await?;
                 let answer = calls.call_once(&mut unclear, &what, deadline, to, request).await?;
                 match answer.responses.into_iter().next() {
-                    None => Err(AttemptError::malformed(&what, "the answer leaves it out")),
+                    None => Err(AttemptError::malformed(&what, "missing in the response")),
                     Some(result) => match result.error_code {
                         ErrorCode::None => Ok(()),
                         ErrorCode::UnknownTopicOrPartition if unclear => Ok(()),
@@ -196,7 +196,7 @@ pub(super) async fn describe(
     for name in topics {
         let what = format!("describe topic `{name}`");
         match cluster.topics.get(name) {
-            None => return Err(AttemptError::malformed(&what, "the answer leaves it out")),
+            None => return Err(AttemptError::malformed(&what, "missing in the response")),
             Some(topic) if topic.error != ErrorCode::None => {
                 return Err(AttemptError::code(&what, topic.error, None));
             }

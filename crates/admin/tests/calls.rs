@@ -100,7 +100,7 @@ async fn the_beginnings_of_logs_are_deleted_and_each_partition_says_what_became_
     assert_eq!(deleted[&TopicPartition::new("returns", 1)].as_ref().unwrap(), &10);
     let refused = deleted[&orders(1)].as_ref().unwrap_err();
     assert_eq!((refused.code(), refused.partition()), (Some(ErrorCode::OffsetOutOfRange), Some(&orders(1))));
-    assert!(refused.to_string().contains("does not reach"), "{refused}");
+    assert!(refused.to_string().contains("beyond the end of its log"), "{refused}");
     let read = IsolationLevel::ReadUncommitted;
     let first = admin.list_offsets([orders(0), orders(1)], OffsetSpec::Earliest, read).await?;
     assert_eq!((first[&orders(0)].offset, first[&orders(1)].offset), (4, 0));
@@ -142,7 +142,7 @@ async fn one_that_is_down_once() -> (Cluster, Admin) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_never_sent_was_not_carried_out() {
+async fn a_request_that_was_never_sent_does_not_count_as_carried_out() {
     let (_cluster, mut admin) = one_that_is_down_once().await;
     let orders = NewTopic { name: "orders".to_owned(), partitions: Some(6), ..NewTopic::default() };
     let refused = admin.create_topic(&orders).await.unwrap_err();
@@ -159,7 +159,7 @@ async fn what_was_never_sent_was_not_carried_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_carried_out_and_not_answered_is_done() {
+async fn an_operation_that_was_applied_without_a_response_counts_as_done() {
     let cluster = Cluster::builder().topic("orders", 3).in_memory().start().await.unwrap();
     let config = ClientConfig::from_properties([("bootstrap.servers", cluster.bootstrap())]).unwrap();
     let mut admin = Admin::with_dial(config, InMemory::new(cluster.connector())).unwrap();
@@ -186,7 +186,7 @@ async fn what_was_carried_out_and_not_answered_is_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_written_while_a_log_is_emptied_stays() {
+async fn records_written_while_a_log_is_emptied_stay() {
     let cluster = Cluster::builder().topic("orders", 3).in_memory().start().await.unwrap();
     let config = ClientConfig::from_properties([("bootstrap.servers", cluster.bootstrap())]).unwrap();
     let inside = cluster.clone();

@@ -91,7 +91,7 @@ async fn the_step_that_failed_is_named_and_nothing_follows_it() {
     let found = probe(&open, &alice("wonder")).connect("localhost", 9092).await;
     let failure = found.failure.unwrap();
     assert!(
-        failure.step == ProbeStep::Authenticate && failure.reason.contains("does not take SASL"),
+        failure.step == ProbeStep::Authenticate && failure.reason.contains("does not support SASL"),
         "{failure:?}"
     );
 

@@ -62,7 +62,7 @@ async fn a_broker_that_is_gone_fails_for_its_own_part() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_groups_have_committed_is_asked_of_each_coordinator_at_once() {
+async fn committed_offsets_of_many_groups_are_requested_from_each_coordinator_at_once() {
     let (_cluster, mut admin) = three().await;
     let names: Vec<_> = (0..30).map(|nth| format!("group-{nth}")).collect();
     for (name, offset) in names.iter().zip(0..) {

@@ -270,7 +270,7 @@ mod secured {
         }
 
         #[tokio::test]
-        async fn brokers_prove_who_they_are_on_sockets_and_in_memory() {
+        async fn brokers_prove_their_identity_on_sockets_and_in_memory() {
             let cluster = Cluster::builder().brokers(2).tls(Tls::generated()).start().await.unwrap();
             let authority = cluster.authority().unwrap().to_owned();
             for address in cluster.bootstrap().split(',') {

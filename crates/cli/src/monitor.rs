@@ -106,7 +106,7 @@ async fn reload(
             Ok((told, new, watching)) => {
                 if fixed(&told) != fixed(before) {
                     tracing::warn!(
-                        "listen, history and history-size stay as they are until the monitor is started anew"
+                        "listen, history and history-size stay as they are until the monitor is restarted"
                     );
                 }
                 settings.send_replace(new);
@@ -115,7 +115,7 @@ async fn reload(
                     watched_now.clone_from(watching.watched());
                     let _ = changes.send(watching).await;
                 }
-                say(format_args!("offtake: the settings were read anew"));
+                say(format_args!("offtake: the settings were reloaded"));
             }
             Err(failure) => say(format_args!("offtake: the settings stay as they were: {failure}")),
         }
@@ -161,9 +161,9 @@ fn settings(args: &args::Monitor) -> Result<Settings, Failure> {
             Some(WebhookFormat::Slack) => webhook.format = Format::Slack,
             None => {}
         }
-        webhook.hold = args.webhook_hold.unwrap_or(webhook.hold);
-        webhook.calm = args.webhook_calm.unwrap_or(webhook.calm);
-        webhook.repeat = args.webhook_repeat.unwrap_or(webhook.repeat);
+        webhook.pending_for = args.webhook_hold.unwrap_or(webhook.pending_for);
+        webhook.resolve_after = args.webhook_calm.unwrap_or(webhook.resolve_after);
+        webhook.repeat_interval = args.webhook_repeat.unwrap_or(webhook.repeat_interval);
         settings.webhooks.push(webhook);
     }
     Ok(settings)

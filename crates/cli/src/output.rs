@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_pipe_does_not_take_at_once_is_written_when_it_does() {
+    fn bytes_that_a_pipe_cannot_take_at_once_are_written_later() {
         let (mut reader, writer) = UnixStream::pair().unwrap();
         writer.set_nonblocking(true).unwrap();
         let bytes: Vec<u8> = (0..8 << 20).map(|at: u32| at.to_le_bytes()[0]).collect();

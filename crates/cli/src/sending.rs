@@ -120,7 +120,7 @@ mod tests {
     type Nothing = Pin<Box<Pending<Result<RecordMetadata, Error>>>>;
 
     #[test]
-    fn what_a_record_takes_has_its_headers_and_its_key_in_it() {
+    fn the_size_of_a_record_includes_its_headers_and_its_key() {
         let record = ProducerRecord::to("t").key(&[0; 100]).value(&[0; 1000]).header("trace", &[0; 10_000]);
         assert!((11_105..11_400).contains(&size(&record)), "{}", size(&record));
     }

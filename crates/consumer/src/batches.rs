@@ -38,8 +38,8 @@ impl Decompressor {
     /// Keeps up to `bytes` bytes of buffers instead of 4 MiB: for an application that holds many opened
     /// batches at a time.
     #[must_use]
-    pub fn keeping(self, bytes: usize) -> Self {
-        Self(self.0.keeping(bytes))
+    pub fn with_buffer_limit(self, bytes: usize) -> Self {
+        Self(self.0.with_buffer_limit(bytes))
     }
 
     /// The limit, in bytes.

@@ -4,7 +4,7 @@ pub(crate) use offtake_client::{Error, ErrorKind, Result};
 use offtake_machine::TopicPartition;
 
 /// The text for a commit that the coordinator does not answer.
-pub(crate) const NOT_COMMITTED: &str = "the coordinator did not confirm the last commit in time: what was finished since the one before may be read again";
+pub(crate) const NOT_COMMITTED: &str = "the coordinator did not confirm the last commit in time: records finished since the previous commit may be read again";
 
 /// The error for a partition that is not owned by this consumer.
 pub(crate) fn not_assigned(partition: &TopicPartition) -> Error {

@@ -132,7 +132,10 @@ impl Handle {
         let next = self.ends(deadline, vec![partition.clone()], ListAt::Latest).await?;
         match (first.get(&partition), next.get(&partition)) {
             (Some(first), Some(next)) => Ok((*first, *next)),
-            _ => Err(Error::new(ErrorKind::Malformed, format!("the broker told no offsets of {partition}"))),
+            _ => Err(Error::new(
+                ErrorKind::Malformed,
+                format!("the broker returned no offsets of {partition}"),
+            )),
         }
     }
 

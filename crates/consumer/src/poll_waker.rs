@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn m4_who_finds_ownership_not_known_to_hold_is_told_once_when_it_does() {
+    fn m4_a_poll_that_found_ownership_unconfirmed_is_notified_once_when_it_holds() {
         let (shared, at) = shared();
         let until = |seconds| Validity::Until(Some(at(seconds)));
         assert!(shared.is_valid(at(1)), "nothing is assigned");

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn h3_what_is_passed_over_waits_for_what_was_handed_out_before_it() {
+    fn h3_skipped_offsets_wait_for_the_records_delivered_before_them() {
         let mut progress = Progress::new(Finishing::ByStore);
         progress.pass(
             vec![Passed { from: 10, to: record_position(12) }, Passed { from: 12, to: record_position(13) }],
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn h1_what_is_finished_does_not_go_back_under_one_token() {
+    fn h1_the_finished_offset_does_not_go_back_under_one_token() {
         let mut progress = Progress::new(Finishing::ByStore);
         progress.finish(record_position(9));
         progress.finish(record_position(4));
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn i7_what_is_passed_over_before_a_seek_is_not_finished_by_what_is_finished_after_it() {
+    fn i7_skips_before_a_seek_are_not_finished_by_records_after_it() {
         let later = |offset| RecordPosition { token: TOKEN.after_seek(), ..record_position(offset) };
         let mut progress = Progress::new(Finishing::ByStore);
         progress.on_next_poll(vec![Passed { from: 10, to: record_position(12) }]);
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn i7_what_is_finished_before_a_seek_finishes_nothing_that_is_passed_over_after_it() {
+    fn i7_records_finished_before_a_seek_finish_no_skips_after_it() {
         let mut progress = Progress::new(Finishing::ByStore);
         progress.finish(record_position(9));
         progress.on_next_poll(vec![Passed {
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn i7_what_is_finished_after_a_seek_back_counts_though_more_was_finished_before() {
+    fn i7_a_finish_after_a_seek_back_counts_though_more_was_finished_before() {
         let mut progress = Progress::new(Finishing::ByStore);
         progress.finish(record_position(9));
         progress.finish(RecordPosition { token: TOKEN.after_seek(), ..record_position(4) });
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn h3_what_is_withheld_from_the_application_is_not_finished_nor_what_was_passed_behind_it() {
+    fn h3_withheld_records_are_not_finished_nor_the_skips_behind_them() {
         let mut progress = Progress::new(Finishing::ByPoll);
         progress.handed = vec![record_position(3)];
         progress.withhold();

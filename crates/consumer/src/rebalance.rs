@@ -294,11 +294,11 @@ impl PendingChange {
         if is_late {
             let (call, limit) = (change.call, change.limit());
             let told = match call {
-                RebalanceCall::Assigned => "what is done about assigned partitions did not end in time",
+                RebalanceCall::Assigned => "the handling of assigned partitions did not end in time",
                 RebalanceCall::Revoked => {
-                    "what is done before partitions are revoked did not end in time; they are lost"
+                    "the handling of a revocation did not end in time; the partitions are lost"
                 }
-                RebalanceCall::Lost => "what is done about lost partitions did not end in time",
+                RebalanceCall::Lost => "the handling of lost partitions did not end in time",
             };
             reporter.log(|| {
                 let partitions = PartitionList(&change.of.partitions);

@@ -75,7 +75,7 @@ fn polls(notices: &Receiver<Notice>, is_valid: impl Fn() -> bool, released: impl
 }
 
 #[test]
-fn m2_who_waits_for_ownership_to_hold_again_is_told() {
+fn m2_a_waiting_poll_is_notified_when_ownership_holds_again() {
     loom::model(|| {
         let origin = origin();
         let shared = Arc::new(Shared::new(origin));
@@ -98,7 +98,7 @@ fn m2_who_waits_for_ownership_to_hold_again_is_told() {
 }
 
 #[test]
-fn m2_who_is_told_once_is_told_again_the_next_time() {
+fn m2_a_poll_is_notified_each_time_that_ownership_holds_again() {
     loom::model(|| {
         let origin = origin();
         let shared = Arc::new(Shared::new(origin));
@@ -122,7 +122,7 @@ fn m2_who_is_told_once_is_told_again_the_next_time() {
 }
 
 #[test]
-fn m4_what_was_lost_is_not_handed_out_when_ownership_holds_again() {
+fn m4_lost_records_are_not_delivered_when_ownership_holds_again() {
     loom::model(|| {
         let origin = origin();
         let shared = Arc::new(Shared::new(origin));
@@ -181,7 +181,7 @@ fn m1_a_poll_that_has_ended_is_known_to_have() {
 
 /// A reader that has seen one poll never falls back to none, nor from the end of one to an earlier state.
 #[test]
-fn m1_what_is_known_of_polls_does_not_go_back() {
+fn m1_the_observed_poll_state_does_not_go_back() {
     loom::model(|| {
         let origin = origin();
         let (first, second, now) = (after(origin, 1), after(origin, 2), after(origin, 3));
@@ -257,7 +257,7 @@ fn woken(waits: impl Fn(&Shared, std::time::Instant) + Send + 'static) -> Option
 /// An application that has been woken counts as silent until it runs, even if it was woken just before it
 /// waited.
 #[test]
-fn m1_who_has_been_woken_does_not_count_as_waiting() {
+fn m1_a_woken_application_does_not_count_as_waiting() {
     loom::model(|| {
         let seen = woken(Shared::poll_waits);
         assert_ne!(
@@ -321,7 +321,7 @@ fn a_handle_that_does_not_look_again_would_be_found_asleep() {
 /// Two threads finish what the consumer's own thread hands out and reports meanwhile: everything reported is
 /// finished, and in the end everything is reported.
 #[test]
-fn h3_what_is_reported_while_others_finish_is_finished() {
+fn h3_an_offset_reported_during_concurrent_finishes_is_finished() {
     use std::sync::atomic::{AtomicU32 as Count, Ordering::SeqCst};
 
     loom::model(|| {
@@ -349,7 +349,7 @@ fn h3_what_is_reported_while_others_finish_is_finished() {
 
 /// A `finish` that returns true is included in the last commit; a later one returns false (H2).
 #[test]
-fn h2_what_is_finished_when_a_partition_is_given_up_is_committed_or_refused() {
+fn h2_a_finish_during_close_is_committed_or_refused() {
     loom::model(|| {
         let ledger = Arc::new(Ledger::starting_at(0));
         ledger.hand_out(0..2, Position::at(2));

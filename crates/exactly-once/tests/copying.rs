@@ -200,7 +200,7 @@ async fn safe11_k10_members_that_die_and_come_back_copy_each_record_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn safe11_k10_and_so_do_those_whose_brokers_fail_them() {
+async fn safe11_k10_each_record_is_copied_once_under_broker_faults() {
     let mut hits = vec![0; harms().len()];
     for version in [0, 2] {
         for protocol in ["range", "cooperative-sticky", "consumer"] {

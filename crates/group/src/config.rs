@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_a_reason() {
+    fn an_invalid_config_is_refused_with_a_reason() {
         let ok = Config::new("g");
         assert_eq!(ok.check(), Ok(()));
         assert_eq!(Config::new("").check(), Err(ConfigError::NoGroup));

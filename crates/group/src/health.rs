@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn f13_who_has_to_join_again_does_so_at_once_and_from_the_second_time_on_later() {
+    fn f13_the_first_rejoin_is_immediate_and_later_ones_wait() {
         #[expect(clippy::disallowed_methods, reason = "an origin for virtual time; only differences count")]
         let now = Instant::now();
         let (mut health, mut outbox) = (Health::new(BackoffConfig::default(), 1), Outbox::default());

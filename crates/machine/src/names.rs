@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn topics_are_ordered_by_name_whoever_they_were_cloned_from() {
+    fn topics_are_ordered_by_name_whether_or_not_cloned() {
         let (a, b) = (Topic::from("a"), Topic::from("b"));
         assert_eq!(a.cmp(&a.clone()), Ordering::Equal);
         assert_eq!(a.cmp(&Topic::from("a")), Ordering::Equal);

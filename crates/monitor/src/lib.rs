@@ -11,7 +11,7 @@
 //!   that it requested;
 //! - series of a group disappear with the first round that does not find it, and all of them when no broker has responded for
 //!   three rounds;
-//! - a webhook gets at most one message per [`Webhook::gap`].
+//! - a webhook gets at most one message per [`Webhook::min_interval`].
 //!
 //! Needs a tokio runtime with I/O and time.
 #![forbid(unsafe_code)]

@@ -92,11 +92,11 @@ impl Authentication {
                 self.follow(step, None)
             }
             ErrorCode::UnsupportedSaslMechanism => Err(ConnectError::refused(format!(
-                "the listener does not take SASL {mechanism}; it takes {}: set sasl.mechanism to one of them",
+                "the listener does not support SASL {mechanism}; it supports {}: set sasl.mechanism to one of them",
                 listed(&response.mechanisms)
             ))),
             ErrorCode::IllegalSaslState if self.is_renewal => {
-                Err(ConnectError::broker("takes no new authentication on this connection yet"))
+                Err(ConnectError::broker("accepts no re-authentication on this connection yet"))
             }
             ErrorCode::IllegalSaslState => Err(ConnectError::refused(format!(
                 "the listener does not take SASL ({mechanism} was asked for): use security.protocol=PLAINTEXT or SSL, or \

@@ -248,7 +248,7 @@ impl<'a> Connection<'a> {
         }
         if let Some(late) = self.waiting.iter().find(|call| call.deadline <= now) {
             let reason =
-                format!("given up: no answer to {} within {} ms", late.api, late.timeout.as_millis());
+                format!("given up: no response to {} within {} ms", late.api, late.timeout.as_millis());
             let mut others = VecDeque::new();
             for call in std::mem::take(&mut self.waiting) {
                 if call.deadline <= now {
@@ -373,12 +373,13 @@ impl<'a> Connection<'a> {
     async fn answered(&mut self, frame: Bytes) -> Option<CloseReason> {
         self.active = clock::now();
         let Some(call) = self.waiting.pop_front() else {
-            return Some(self.fail_waiting("it sent what nobody asked for".to_owned()).await);
+            return Some(self.fail_waiting("unexpected response: no request is in flight".to_owned()).await);
         };
         match frame::correlation_id(&frame) {
             Ok(id) if id == call.correlation => {}
             Ok(id) => {
-                let reason = format!("it answered call {id} when {} was next", call.correlation);
+                let reason =
+                    format!("wrong correlation id in the response: {id} instead of {}", call.correlation);
                 self.waiting.push_front(call);
                 return Some(self.fail_waiting(reason).await);
             }
@@ -422,7 +423,7 @@ impl<'a> Connection<'a> {
         let why = if self.throttled_until.is_some() {
             "the broker throttles this client"
         } else {
-            "its turn did not come"
+            "it was not sent in time"
         };
         let reason = format!("{why}, for {} ms", call.timeout.as_millis());
         CallError::NotSent { address: self.reporter.address(), api: call.request.api_key(), reason }

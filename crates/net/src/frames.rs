@@ -28,22 +28,22 @@ const SMALL_FRAMES_BEFORE_RELEASE: u32 = 16;
 /// Why no more frames can be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
-    #[error("before answering")]
+    #[error("before a response")]
     Closed,
-    #[error("in the middle of an answer, after {have} of {length} bytes")]
+    #[error("in the middle of a response, after {have} of {length} bytes")]
     Cut { have: usize, length: usize },
     #[error("{}", describe_io_error(.0))]
     Io(io::Error),
     #[error("{0}")]
     Frame(#[from] FrameError),
-    #[error("an answer of {length} bytes, {cap} at most")]
+    #[error("a response of {length} bytes, more than the limit of {cap}")]
     TooLarge {
         length: usize,
         cap: usize,
         /// The correlation id of its call.
         correlation: i32,
     },
-    #[error("no memory for an answer of {0} bytes")]
+    #[error("no memory for a response of {0} bytes")]
     Memory(usize),
 }
 

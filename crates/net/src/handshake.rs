@@ -154,7 +154,7 @@ impl ConnectError {
     /// The peer accepted the connection and did not answer.
     pub(crate) fn silent(after: Duration) -> Self {
         Self::broker(format!(
-            "accepted the connection but did not answer ApiVersions within {} ms",
+            "accepted the connection but did not respond to ApiVersions within {} ms",
             after.as_millis()
         ))
     }
@@ -254,15 +254,13 @@ impl Handshake {
         };
         let timeout = shared.config.authentication_timeout;
         let answer = tokio::time::timeout(timeout, answered).await.map_err(|_| {
-            ConnectError::broker(format!("did not answer {api} within {} ms", timeout.as_millis()))
+            ConnectError::broker(format!("did not respond to {api} within {} ms", timeout.as_millis()))
         })??;
         if frame::correlation_id(&answer) != Ok(correlation) {
-            return Err(ConnectError::broker(format!(
-                "answered {api} under another number than it was asked"
-            )));
+            return Err(ConnectError::broker(format!("wrong correlation id in the {api} response")));
         }
         let decoded = decode_response(answer, api, version)
-            .map_err(|error| ConnectError::broker(format!("its answer to {api} is malformed ({error})")))?;
+            .map_err(|error| ConnectError::broker(format!("malformed {api} response ({error})")))?;
         Ok(decoded.response)
     }
 
@@ -291,7 +289,7 @@ impl Handshake {
             match next {
                 AuthenticationStep::Ask(again) => request = again,
                 AuthenticationStep::Derive(_) => {
-                    return Err(ConnectError::broker("SASL goes round in circles"));
+                    return Err(ConnectError::broker("the SASL exchange does not end"));
                 }
                 AuthenticationStep::Accepted(lifetime) => {
                     self.frames.set_cap(shared.config.max_frame);
@@ -326,14 +324,16 @@ fn check(response: &ApiVersionsResponse) -> Result<(), String> {
         if min_version < 0 || min_version > max_version {
             let api =
                 ApiKey::from_code(api_key).map_or_else(|| format!("API {api_key}"), |api| api.to_string());
-            return Err(format!("{api} in the versions {min_version} to {max_version}, which no broker has"));
+            return Err(format!(
+                "{api} in the versions {min_version} to {max_version}, which is not a valid range"
+            ));
         }
         if !seen.insert(api_key) {
-            return Err(format!("API {api_key} twice, as no broker does"));
+            return Err(format!("API {api_key} twice, which is no Kafka broker's"));
         }
     }
     match OF_EVERY_BROKER.into_iter().find(|api| !seen.contains(&api.code())) {
-        Some(api) => Err(format!("a list without {api}, as no broker does; check the port")),
+        Some(api) => Err(format!("a list without {api}, which is no Kafka broker's; check the port")),
         None => Ok(()),
     }
 }
@@ -391,13 +391,13 @@ fn read(frame: Bytes, correlation: i32, version: i16) -> Result<ApiVersionsRespo
     match decode_api_response::<ApiVersionsRequest>(frame, spoken) {
         Ok(decoded) => Ok(decoded.response),
         Err(error) => {
-            let reason = format!("its answer to ApiVersions is malformed ({error}); check the port");
+            let reason = format!("malformed ApiVersions response ({error}); check the port");
             Err(HandshakeError::Final(ConnectError::not_kafka(reason)))
         }
     }
 }
 
-const NOT_KAFKA: &str = "what answers there is not the Kafka protocol; check the port";
+const NOT_KAFKA: &str = "the peer does not speak the Kafka protocol; check the port";
 
 /// Describes the first bytes of a peer that is no Kafka broker, to follow "cannot connect to host:port: ".
 fn describe_frame_error(error: &FrameError) -> String {

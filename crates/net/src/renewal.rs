@@ -180,7 +180,7 @@ impl Renewal {
             AuthenticationStep::Accepted(lifetime) => {
                 self.seed = self.seed.wrapping_add(1);
                 self.session = lifetime.map(|lifetime| Session::new(sent, now, lifetime, self.seed));
-                tracing::debug!(host = %self.host, ?lifetime, "authenticated anew");
+                tracing::debug!(host = %self.host, ?lifetime, "re-authenticated");
                 None
             }
         }
@@ -195,9 +195,9 @@ impl Renewal {
         match &mut self.session {
             Some(session) if session.ends > again => {
                 if std::mem::replace(&mut session.is_warned, true) {
-                    tracing::debug!(host = %self.host, reason = error.reason, "cannot authenticate anew yet");
+                    tracing::debug!(host = %self.host, reason = error.reason, "cannot re-authenticate yet");
                 } else {
-                    tracing::warn!(host = %self.host, reason = error.reason, "cannot authenticate anew yet; trying again");
+                    tracing::warn!(host = %self.host, reason = error.reason, "cannot re-authenticate yet; trying again");
                 }
                 session.renew_at = again;
                 Ok(())

@@ -200,7 +200,8 @@ impl BatchOutcome {
             Outcome::Split(parts) => match parts.iter().rev().find(|(first, _)| *first <= index) {
                 Some((first, part)) => (part, *first),
                 None => {
-                    let error = Error::new(ErrorKind::Closed, "the record is in no part of its batch");
+                    let error =
+                        Error::new(ErrorKind::Closed, "the record is missing in the parts of its batch");
                     return Poll::Ready(Err(error));
                 }
             },

@@ -243,7 +243,7 @@ impl Engine {
                     .with_code(topic.error),
                 ),
                 ErrorCode::InvalidTopicException => TopicState::Refused(
-                    Error::new(ErrorKind::UnknownTopic, format!("no topic can be called {name}"))
+                    Error::new(ErrorKind::UnknownTopic, format!("{name} is not a valid topic name"))
                         .with_code(topic.error),
                 ),
                 ErrorCode::UnknownTopicOrPartition => {
@@ -380,7 +380,7 @@ impl Engine {
             });
             self.end_rest(now, &why);
             let text = unended.unwrap_or_else(|| {
-                "not everything was written before the producer had to close; each send tells of itself"
+                "not everything was written before the producer had to close; each send reports its own result"
                     .to_owned()
             });
             Err(Error::new(ErrorKind::Timeout, text))

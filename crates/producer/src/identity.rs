@@ -66,7 +66,7 @@ impl Identity {
                 self.result = Some(Err(refused(ErrorKind::Authorization, text.to_owned())));
             }
             code => {
-                let text = format!("the cluster gives this producer no id: {code}");
+                let text = format!("the cluster refused this producer an id: {code}");
                 self.result = Some(Err(refused(ErrorKind::Refused, text)));
             }
         }

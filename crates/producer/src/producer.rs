@@ -79,7 +79,7 @@ impl Producer {
     pub fn send(&self, record: ProducerRecord<'_>) -> Delivery {
         let timestamp = record.timestamp.unwrap_or_else(|| self.wall_ms());
         if timestamp < 0 {
-            let text = format!("the timestamp {timestamp} is before 1970: Kafka takes none below 0");
+            let text = format!("the timestamp {timestamp} is before 1970: Kafka accepts none below 0");
             let error = Error::misuse(text);
             self.shared.lock().note_fault(&error);
             return Delivery::refused(error);

@@ -264,7 +264,7 @@ impl Sender {
     fn expired(&mut self, now: Instant, slot: SlotId, serial: Serial, shared: &Shared) {
         let Some(partition) = self.partitions.get_mut(slot.index()) else { return };
         if let Some(shipment) = partition.take_retry(serial) {
-            let error = self.too_late(slot, shipment.trouble.as_deref(), shipment.may_be_written);
+            let error = self.too_late(slot, shipment.last_error.as_deref(), shipment.may_be_written);
             let (info, bytes) = (shipment.batch.info.clone(), shipment.batch.held());
             self.give_up(now, slot, &info, bytes, Outcome::Failed(error), shared);
             self.look_at(slot);
@@ -277,25 +277,25 @@ impl Sender {
         }
     }
 
-    fn too_late(&self, slot: SlotId, trouble: Option<&str>, may_be_written: bool) -> Error {
+    fn too_late(&self, slot: SlotId, last_error: Option<&str>, may_be_written: bool) -> Error {
         let partition = self.partitions.get(slot.index()).map(|partition| partition.partition.clone());
         let name = partition.as_ref().map(ToString::to_string).unwrap_or_default();
         let limit = self.config.delivery_timeout.as_millis();
-        let why = match trouble {
-            Some(trouble) => trouble.to_owned(),
-            None if may_be_written => "no answer came".to_owned(),
+        let why = match last_error {
+            Some(last_error) => last_error.to_owned(),
+            None if may_be_written => "no response arrived".to_owned(),
             None => match self.partitions.get(slot.index()).map(|partition| partition.leader) {
                 Some(None) => "it has no leader".to_owned(),
                 Some(Some(leader)) if self.is_idle_for_want_of_identity() => {
-                    format!("{leader} was not asked, as the cluster gave this producer no id")
+                    format!("no request was sent to {leader}, because the producer has no id yet")
                 }
-                Some(Some(leader)) => format!("{leader} takes no more requests"),
-                None => "its turn did not come".to_owned(),
+                Some(Some(leader)) => format!("{leader} accepts no more requests"),
+                None => "it was not sent in time".to_owned(),
             },
         };
         let error = if may_be_written {
             let text = format!(
-                "{name}: nobody said within {limit} ms (`delivery.timeout.ms`) whether the record was written; it may be: {why}"
+                "{name}: whether the record was written is not known after {limit} ms (`delivery.timeout.ms`): {why}"
             );
             Error::new(ErrorKind::OutcomeUnknown, text)
         } else {

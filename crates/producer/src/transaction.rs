@@ -75,7 +75,7 @@ impl TransactionalProducer {
         loop {
             match self.ready().await {
                 Err(error) if error.kind() == ErrorKind::Timeout => {
-                    tracing::warn!(%error, "waits for the end of a transaction");
+                    tracing::warn!(%error, "waiting for the end of a transaction");
                 }
                 ready => return ready,
             }

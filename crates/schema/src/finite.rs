@@ -17,8 +17,7 @@ use crate::error::EncodeError;
 pub(crate) fn check<T: Serialize + ?Sized>(value: &T) -> Result<(), EncodeError> {
     match value.serialize(Walk) {
         Err(Found::Number(number)) => {
-            let reason =
-                format!("{number} is no number that JSON has: of Protobuf it is written as a string");
+            let reason = format!("{number} cannot be a JSON number: for Protobuf it is written as a string");
             Err(EncodeError::new(reason))
         }
         Ok(()) | Err(Found::Other) => Ok(()),

@@ -142,7 +142,7 @@ fn no_frame(bytes: &[u8]) -> DecodeError {
 
 #[cold]
 pub(crate) fn null() -> DecodeError {
-    DecodeError::new(DecodeErrorKind::Null, "there is none (null), and the type is no Option")
+    DecodeError::new(DecodeErrorKind::Null, "the payload is null, and the type is not an Option")
 }
 
 fn framing(reason: impl fmt::Display) -> DecodeError {
@@ -185,7 +185,7 @@ impl MessageIndexes {
     /// # Errors
     /// [`Framing`](DecodeErrorKind::Framing): they are missing, or exceed the nesting limit of messages.
     pub fn split_from(bytes: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
-        let wrong = || framing("the indexes that say which message it is make no sense");
+        let wrong = || framing("its message indexes are invalid");
         let (count, mut rest) = varint(bytes).ok_or_else(wrong)?;
         if count == 0 {
             return Ok((Self::default(), rest));
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_frame_is_refused_in_a_sentence() {
+    fn a_value_without_a_frame_is_refused_with_a_reason() {
         for (bytes, said) in [
             (&b""[..], "it is empty"),
             (b"\0\0\0", "ends before the id"),

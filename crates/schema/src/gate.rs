@@ -65,7 +65,7 @@ pub struct Gate<K, V> {
     unsorted: Option<Unsorted>,
     /// Partitions that deliver nothing before their needs are met.
     held: BTreeMap<TopicPartition, Held>,
-    questions: Questions,
+    requests: SchemaRequests,
 }
 
 /// A partition that was sought back.
@@ -93,7 +93,7 @@ struct Unsorted {
 /// The present requests. Each is a task, which goes on while the application does not call `poll`, because others may wait for
 /// the same result; it ends with the gate.
 #[derive(Default)]
-struct Questions {
+struct SchemaRequests {
     asking: BTreeSet<Need>,
     tasks: JoinSet<Result<Prepared, DecodeError>>,
     needs: HashMap<task::Id, Need>,
@@ -146,7 +146,7 @@ impl Sorted {
 impl<K: Deserializer, V: Deserializer> Gate<K, V> {
     pub(crate) fn over(pair: Arc<Pair<K, V>>, when_unknown: WhenUnknown, may_seek: bool) -> Self {
         let (unsorted, held) = (None, BTreeMap::new());
-        Self { pair, when_unknown, may_seek, unsorted, held, questions: Questions::default() }
+        Self { pair, when_unknown, may_seek, unsorted, held, requests: SchemaRequests::default() }
     }
 
     /// A gate for callers that finish everything delivered before they call `poll` again.
@@ -187,12 +187,12 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
             }
             self.release(consumer);
             let left = deadline.saturating_duration_since(clock::now());
-            let polled = if self.questions.asking.is_empty() {
+            let polled = if self.requests.asking.is_empty() {
                 consumer.poll(left).await?
             } else {
                 tokio::select! {
                     biased;
-                    () = self.questions.answered() => continue,
+                    () = self.requests.answered() => continue,
                     polled = consumer.poll(left) => polled?,
                 }
             };
@@ -212,7 +212,7 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
         let is_finished_each = records.iter().next().is_some_and(|record| record.ticket().is_ok());
         let may_seek = self.may_seek && !is_finished_each && self.when_unknown != WhenUnknown::Fail;
         let mut needs = self.needs(consumer, &records);
-        let waits = needs.values().any(|needs| !self.questions.has(needs));
+        let waits = needs.values().any(|needs| !self.requests.has(needs));
         if waits {
             if !self.wait_for(&needs, consumer, came, may_seek, deadline).await {
                 return Ok(None);
@@ -227,13 +227,13 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
         for part in records.partitions() {
             let partition = part.topic_partition();
             let is_paused = paused.contains(partition);
-            let needed = needs.get(partition).filter(|needs| may_seek && !self.questions.has(needs));
+            let needed = needs.get(partition).filter(|needs| may_seek && !self.requests.has(needs));
             let Some(first) = part.iter().next() else { continue };
             if needed.is_none() && !is_paused {
                 // Delivered records keep the schemas that they need.
                 let needs = needs.get(partition).into_iter().flatten();
                 prepared.extend(
-                    needs.filter_map(|need| Some((*need, self.questions.prepared.get(need)?.clone()))),
+                    needs.filter_map(|need| Some((*need, self.requests.prepared.get(need)?.clone()))),
                 );
                 if self.held.get(partition).is_some_and(|held| held.stage == Stage::Resumed) {
                     self.held.remove(partition);
@@ -278,7 +278,7 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
             unsorted.has_waited = true;
         }
         let limit = self.limit(consumer);
-        let all = needs.values().flatten().filter(|need| !self.questions.prepared.contains_key(need));
+        let all = needs.values().flatten().filter(|need| !self.requests.prepared.contains_key(need));
         let all: BTreeSet<Need> = all.copied().collect();
         all.iter().for_each(|need| self.ask(*need, limit));
         // If no partition can be sought back, all of them wait as long as the policy allows. A single request ends by itself.
@@ -287,8 +287,8 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
             (false, WhenUnknown::Fail) => clock::after(Duration::MAX),
             (false, _) => clock::later(came, limit),
         };
-        while !self.questions.asking.is_disjoint(&all) {
-            if clock::timeout_at(patience.min(deadline), self.questions.answered()).await.is_none() {
+        while !self.requests.asking.is_disjoint(&all) {
+            if clock::timeout_at(patience.min(deadline), self.requests.answered()).await.is_none() {
                 return deadline >= patience;
             }
         }
@@ -298,12 +298,12 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
     /// The needs of each partition's records that are not permanently known and not given up.
     fn needs(&mut self, consumer: &Consumer, records: &Records) -> BTreeMap<TopicPartition, BTreeSet<Need>> {
         let now = clock::now();
-        self.questions.given_up.retain(|_, until| now < *until);
+        self.requests.given_up.retain(|_, until| now < *until);
         let mut needs: BTreeMap<TopicPartition, BTreeSet<Need>> = BTreeMap::new();
         for part in records.partitions().filter(|part| consumer.is_current(part)) {
             for record in part {
                 for need in missing(&self.pair, &record) {
-                    if !self.questions.given_up.contains_key(&need) {
+                    if !self.requests.given_up.contains_key(&need) {
                         needs.entry(part.topic_partition().clone()).or_default().insert(need);
                     }
                 }
@@ -328,22 +328,22 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
     }
 
     fn ask(&mut self, need: Need, limit: Duration) {
-        if !self.questions.asking.insert(need) {
+        if !self.requests.asking.insert(need) {
             return;
         }
         let pair = Arc::clone(&self.pair);
-        let task = self.questions.tasks.spawn(async move {
+        let task = self.requests.tasks.spawn(async move {
             match need.0 {
                 Part::Key => pair.key.prepare(need.1, limit).await,
                 Part::Value => pair.value.prepare(need.1, limit).await,
             }
         });
-        self.questions.needs.insert(task.id(), need);
+        self.requests.needs.insert(task.id(), need);
     }
 
     /// Resumes partitions that no longer wait for anything.
     fn release(&mut self, consumer: &Consumer) {
-        let asking = &self.questions.asking;
+        let asking = &self.requests.asking;
         for (partition, held) in &mut self.held {
             if held.stage == Stage::Paused && held.needs.is_disjoint(asking) {
                 held.stage = Stage::Resumed;
@@ -361,11 +361,11 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
     /// Drops results that no held partition needs.
     fn forget(&mut self) {
         let held = &self.held;
-        self.questions.prepared.retain(|need, _| held.values().any(|held| held.needs.contains(need)));
+        self.requests.prepared.retain(|need, _| held.values().any(|held| held.needs.contains(need)));
     }
 }
 
-impl Questions {
+impl SchemaRequests {
     /// Waits until one request ends, and removes it.
     async fn answered(&mut self) {
         let Some(ended) = self.tasks.join_next_with_id().await else { return };

@@ -44,7 +44,7 @@ impl Retrieve for Texts {
         let found = named.max_by_key(|(name, _)| name.len());
         match found {
             Some((_, value)) => Ok(value.clone()),
-            None => Err(format!("{uri} is none of its references").into()),
+            None => Err(format!("{uri} is not among its references").into()),
         }
     }
 }

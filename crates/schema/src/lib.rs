@@ -38,5 +38,5 @@ pub use payload::{Part, Payload};
 pub use registered::Registered;
 pub use registry::{RegistryConfig, RegistryError, RegistryErrorKind, RegistryEvent, SchemaRegistry};
 pub use schema::{Reference, Schema, SchemaText};
-pub use serializer::{Encoded, Encoder, IdPlace, Serializer, SubjectStrategy};
+pub use serializer::{Encoded, Encoder, IdLocation, Serializer, SubjectStrategy};
 pub use typed::{Typed, TypedConsumer, TypedRecord, TypedRecords, decode};

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_same_when_it_is_printed_is_kept() {
+    fn numbers_that_print_the_same_are_kept() {
         for text in [
             "0",
             "-0.0",
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_strings_and_what_is_no_json_is_left_alone() {
+    fn strings_and_invalid_json_are_left_alone() {
         for text in [
             r#"{"1e400": "\"1e400", "a": "\\"}"#,
             r#"["12345678901234567890123\\\""]"#,

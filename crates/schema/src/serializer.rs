@@ -52,10 +52,10 @@ impl SubjectStrategy {
     }
 }
 
-/// The place of the schema's id.
+/// The location of the schema's id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum IdPlace {
+pub enum IdLocation {
     /// Before the value, where every consumer understands it.
     #[default]
     Payload,
@@ -84,13 +84,14 @@ pub struct Serializer {
     strategy: SubjectStrategy,
     subject: Option<String>,
     normalize: bool,
-    place: IdPlace,
+    location: IdLocation,
     framing: Framing,
 }
 
 impl Serializer {
     fn new(registry: SchemaRegistry, source: Source) -> Self {
-        let (strategy, place, framing) = (SubjectStrategy::default(), IdPlace::default(), Framing::default());
+        let (strategy, location, framing) =
+            (SubjectStrategy::default(), IdLocation::default(), Framing::default());
         Self {
             registry,
             source,
@@ -98,7 +99,7 @@ impl Serializer {
             strategy,
             subject: None,
             normalize: false,
-            place,
+            location,
             framing,
         }
     }
@@ -139,14 +140,15 @@ impl Serializer {
         Self { normalize, ..self }
     }
 
-    /// Sets the place of the schema's id. The [`framing`](Self::framing) determines the headers.
-    pub fn id_in(self, place: IdPlace) -> Self {
-        Self { place, ..self }
+    /// Sets the location of the schema's id. The [`framing`](Self::framing) determines the headers.
+    pub fn id_location(self, location: IdLocation) -> Self {
+        Self { location, ..self }
     }
 
     /// Sets the framing. Apicurio's deserializers need [`Framing::Apicurio`] for Protobuf, and accept Confluent's framing for the
     /// other types if they are configured with `apicurio.registry.as-confluent=true`. They also need
-    /// `apicurio.registry.use-id=contentId`, and `apicurio.registry.headers.enabled=true` if ids are [in headers](Self::id_in).
+    /// `apicurio.registry.use-id=contentId`, and `apicurio.registry.headers.enabled=true` if ids are
+    /// [in headers](Self::id_location).
     pub fn framing(self, framing: Framing) -> Self {
         Self { framing, ..self }
     }
@@ -179,7 +181,7 @@ impl Serializer {
         };
         let id = id.map_err(EncodeError::new)?;
         let schema = self.registry.prepare(id, &schema).await.map_err(EncodeError::new)?;
-        Ok(Encoder { id, guid, schema, part: self.part, place: self.place, framing: self.framing })
+        Ok(Encoder { id, guid, schema, part: self.part, location: self.location, framing: self.framing })
     }
 }
 
@@ -190,7 +192,7 @@ pub struct Encoder {
     guid: Option<[u8; 16]>,
     schema: Arc<Schema>,
     part: Part,
-    place: IdPlace,
+    location: IdLocation,
     framing: Framing,
 }
 
@@ -252,29 +254,31 @@ impl Encoder {
         match self.framing {
             Framing::Confluent => {
                 let indexes = (self.schema.kind() == SchemaType::Protobuf).then(MessageIndexes::default);
-                match (self.place, self.guid) {
-                    (IdPlace::Header, Some(guid)) => framing::push_guid(&mut front, guid),
-                    (IdPlace::Header, None) | (IdPlace::Payload, _) => framing::push_id(&mut front, self.id),
+                match (self.location, self.guid) {
+                    (IdLocation::Header, Some(guid)) => framing::push_guid(&mut front, guid),
+                    (IdLocation::Header, None) | (IdLocation::Payload, _) => {
+                        framing::push_id(&mut front, self.id)
+                    }
                 }
                 indexes.into_iter().for_each(|indexes| indexes.push_to(&mut front));
             }
             Framing::Apicurio => {
                 let message = self.schema.first_message();
-                match self.place {
-                    IdPlace::Header => {
+                match self.location {
+                    IdLocation::Header => {
                         let headers =
                             apicurio::headers(self.part, self.id, self.schema.kind(), message.as_deref());
                         return Encoded { bytes: value, headers };
                     }
-                    IdPlace::Payload => apicurio::push_frame(&mut front, self.id, message.as_deref()),
+                    IdLocation::Payload => apicurio::push_frame(&mut front, self.id, message.as_deref()),
                 }
             }
         }
-        match self.place {
-            IdPlace::Header => {
+        match self.location {
+            IdLocation::Header => {
                 Encoded { bytes: value, headers: vec![(framing::id_header_name(self.part), front)] }
             }
-            IdPlace::Payload => {
+            IdLocation::Payload => {
                 front.extend_from_slice(&value);
                 Encoded { bytes: front, headers: Vec::new() }
             }

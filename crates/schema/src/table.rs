@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_inserted_is_found_and_nothing_else_is() {
+    fn inserted_entries_are_found_and_no_others() {
         let table = Table::new(1000, usize::MAX);
         for id in 0..1000_u32 {
             table.insert(id * 3, Arc::new(id), 1);
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_still_has_is_found_and_is_forgotten_with_them() {
+    fn an_entry_that_is_still_in_use_is_found_and_is_forgotten_with_its_users() {
         let table = Table::new(1, usize::MAX);
         table.insert(0_u32, Arc::new(0), 1);
         let kept: Vec<Arc<u32>> = (1..1_000).map(|id| table.insert(id, Arc::new(id), 1)).collect();

@@ -57,13 +57,13 @@ where
     F: Fn(V, OwnedRecord, Attempt) -> T + Send + Sync + 'static,
     T: Future<Output = Result<(), Failure>> + Send + 'static,
 {
-    let shared = Arc::new((Questions::new(deserializer), handle));
+    let shared = Arc::new((SchemaRequests::new(deserializer), handle));
     move |record, attempt| {
         let shared = Arc::clone(&shared);
         Box::pin(async move {
-            let (questions, handle) = &*shared;
-            let prepare = |id| questions.prepared(id, attempt.limit());
-            let value = decode_with(&*questions.by, &record, prepare).await.map_err(failure)?;
+            let (requests, handle) = &*shared;
+            let prepare = |id| requests.prepared(id, attempt.limit());
+            let value = decode_with(&*requests.by, &record, prepare).await.map_err(failure)?;
             handle(value, record, attempt).await
         })
     }
@@ -71,15 +71,15 @@ where
 
 /// Requests for schemas, which continue while the records that need them are not at a handler. There are no more than the records
 /// waiting at the worker, and those whose records were given up recently.
-struct Questions<D> {
+struct SchemaRequests<D> {
     by: Arc<D>,
     open: Arc<Open>,
 }
 
-type Open = Mutex<HashMap<SchemaId, Question>>;
+type Open = Mutex<HashMap<SchemaId, SchemaRequest>>;
 
 /// A request without a result, or whose result was not used yet.
-struct Question {
+struct SchemaRequest {
     began: Instant,
     answer: Receiver,
     /// Ends with the request, and removes it when its result is no longer kept.
@@ -93,7 +93,7 @@ struct Answer {
     kept_until: Instant,
 }
 
-impl<D: Deserializer> Questions<D> {
+impl<D: Deserializer> SchemaRequests<D> {
     fn new(by: D) -> Self {
         Self { by: Arc::new(by), open: Arc::default() }
     }
@@ -101,7 +101,7 @@ impl<D: Deserializer> Questions<D> {
     /// The data for decoding with a schema. If that takes long, the time does not count as the attempt's, which ends in time for
     /// another record.
     async fn prepared(&self, id: SchemaId, limit: Option<Duration>) -> Result<Prepared, DecodeError> {
-        let (began, mut answer) = self.question(id);
+        let (began, mut answer) = self.request(id);
         let half = limit.map(|limit| clock::after(limit / 2));
         let until = clock::later(began, AT_HANDLER);
         let until = half.map_or(until, |half| half.min(until));
@@ -114,13 +114,13 @@ impl<D: Deserializer> Questions<D> {
     }
 
     /// The request for a schema, and its start.
-    fn question(&self, id: SchemaId) -> (Instant, Receiver) {
+    fn request(&self, id: SchemaId) -> (Instant, Receiver) {
         let now = clock::now();
         let mut open = lock(&self.open);
-        if let Some(question) = open.get(&id)
-            && question.answer.borrow().as_ref().is_none_or(|answer| now < answer.kept_until)
+        if let Some(request) = open.get(&id)
+            && request.answer.borrow().as_ref().is_none_or(|answer| now < answer.kept_until)
         {
-            return (question.began, question.answer.clone());
+            return (request.began, request.answer.clone());
         }
         let (tells, answer) = watch::channel(None);
         let (by, own, among) = (Arc::clone(&self.by), answer.clone(), Arc::downgrade(&self.open));
@@ -134,7 +134,7 @@ impl<D: Deserializer> Questions<D> {
                 close(&open, id, &own);
             }
         });
-        let before = open.insert(id, Question { began: now, answer: answer.clone(), _task: task });
+        let before = open.insert(id, SchemaRequest { began: now, answer: answer.clone(), _task: task });
         drop(open);
         drop(before);
         (now, answer)
@@ -148,7 +148,7 @@ async fn told<D: Deserializer>(by: Arc<D>, id: SchemaId) -> Result<Prepared, Dec
     match clock::timeout(NO_LONGER, asking.join_next()).await.flatten() {
         Some(Ok(told)) => told,
         Some(Err(_)) => {
-            let reason = format!("the question for schema {id} has panicked");
+            let reason = format!("the request for schema {id} panicked");
             Err(DecodeError::new(DecodeErrorKind::RegistrySetup, reason))
         }
         None => Err(not_told(id)),
@@ -156,20 +156,20 @@ async fn told<D: Deserializer>(by: Arc<D>, id: SchemaId) -> Result<Prepared, Dec
 }
 
 fn not_told(id: SchemaId) -> DecodeError {
-    let reason = format!("the registry has not told schema {id} yet");
+    let reason = format!("the registry has not returned schema {id} yet");
     DecodeError::new(DecodeErrorKind::Unavailable, reason)
 }
 
 /// Removes a request, unless there is a newer one for the same schema.
 fn close(open: &Open, id: SchemaId, answer: &Receiver) {
     let mut open = lock(open);
-    let is_this = open.get(&id).is_some_and(|question| question.answer.same_channel(answer));
+    let is_this = open.get(&id).is_some_and(|request| request.answer.same_channel(answer));
     let closed = if is_this { open.remove(&id) } else { None };
     drop(open);
     drop(closed);
 }
 
-fn lock(open: &Open) -> MutexGuard<'_, HashMap<SchemaId, Question>> {
+fn lock(open: &Open) -> MutexGuard<'_, HashMap<SchemaId, SchemaRequest>> {
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -229,47 +229,47 @@ mod tests {
         }
     }
 
-    async fn kind<D: Deserializer>(questions: &Questions<D>) -> Result<(), DecodeErrorKind> {
-        questions.prepared(ID, None).await.map(drop).map_err(|error| error.kind())
+    async fn kind<D: Deserializer>(requests: &SchemaRequests<D>) -> Result<(), DecodeErrorKind> {
+        requests.prepared(ID, None).await.map(drop).map_err(|error| error.kind())
     }
 
     /// For example, its partition was assigned elsewhere for a while.
     #[tokio::test(start_paused = true)]
     async fn a_failure_is_no_verdict_on_a_record_that_comes_for_it_much_later() {
-        let questions = Questions::new(Slow::new(10));
-        assert_eq!(kind(&questions).await, Err(DecodeErrorKind::Unavailable));
+        let requests = SchemaRequests::new(Slow::new(10));
+        assert_eq!(kind(&requests).await, Err(DecodeErrorKind::Unavailable));
         pass(seconds(10)).await; // as long as a record waits at most
-        assert_eq!(kind(&questions).await, Err(DecodeErrorKind::UnknownSchema));
+        assert_eq!(kind(&requests).await, Err(DecodeErrorKind::UnknownSchema));
 
-        let questions = Questions::new(Slow::new(10));
-        assert_eq!(kind(&questions).await, Err(DecodeErrorKind::Unavailable));
+        let requests = SchemaRequests::new(Slow::new(10));
+        assert_eq!(kind(&requests).await, Err(DecodeErrorKind::Unavailable));
         pass(seconds(19)).await;
-        assert_eq!(kind(&questions).await, Err(DecodeErrorKind::Unavailable), "it is asked for anew");
+        assert_eq!(kind(&requests).await, Err(DecodeErrorKind::Unavailable), "it is asked for anew");
         pass(seconds(10)).await;
-        assert_eq!(kind(&questions).await, Ok(()));
+        assert_eq!(kind(&requests).await, Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_nobody_has_come_for_is_let_go_though_nothing_more_is_asked() {
-        let questions = Questions::new(Slow::new(0));
-        assert_eq!(kind(&questions).await, Err(DecodeErrorKind::Unavailable));
+    async fn a_result_that_is_not_collected_is_dropped_in_time() {
+        let requests = SchemaRequests::new(Slow::new(0));
+        assert_eq!(kind(&requests).await, Err(DecodeErrorKind::Unavailable));
         pass(seconds(10)).await;
-        assert_eq!(Arc::strong_count(&questions.by.schema), 2);
+        assert_eq!(Arc::strong_count(&requests.by.schema), 2);
         pass(KEPT).await;
-        assert_eq!((Arc::strong_count(&questions.by.schema), lock(&questions.open).len()), (1, 0));
+        assert_eq!((Arc::strong_count(&requests.by.schema), lock(&requests.open).len()), (1, 0));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_had_is_asked_for_no_more_and_ends_no_question_that_came_after_it() {
-        let questions = Questions::new(Slow::new(0));
-        assert_eq!(kind(&questions).await, Err(DecodeErrorKind::Unavailable));
+    async fn a_collected_result_is_not_requested_again_and_ends_no_later_request() {
+        let requests = SchemaRequests::new(Slow::new(0));
+        assert_eq!(kind(&requests).await, Err(DecodeErrorKind::Unavailable));
         pass(seconds(5)).await;
-        let (_, first) = questions.question(ID);
-        assert_eq!(kind(&questions).await, Ok(()));
-        assert!(lock(&questions.open).is_empty());
-        let (_, second) = questions.question(ID);
-        close(&questions.open, ID, &first);
-        assert!(!first.same_channel(&second) && lock(&questions.open).len() == 1);
+        let (_, first) = requests.request(ID);
+        assert_eq!(kind(&requests).await, Ok(()));
+        assert!(lock(&requests.open).is_empty());
+        let (_, second) = requests.request(ID);
+        close(&requests.open, ID, &first);
+        assert!(!first.same_channel(&second) && lock(&requests.open).len() == 1);
     }
 
     /// A deserializer that panics, and one that ignores its limit.
@@ -290,14 +290,14 @@ mod tests {
                 crate::deserializer::of_null()
             }
         }
-        let questions = Questions::new(Wrong { panics: true });
-        assert_eq!(kind(&questions).await, Err(DecodeErrorKind::Unavailable));
+        let requests = SchemaRequests::new(Wrong { panics: true });
+        assert_eq!(kind(&requests).await, Err(DecodeErrorKind::Unavailable));
         pass(seconds(10)).await;
-        assert_eq!(kind(&questions).await, Err(DecodeErrorKind::RegistrySetup));
-        let questions = Questions::new(Wrong { panics: false });
-        let (began, _) = questions.question(ID);
+        assert_eq!(kind(&requests).await, Err(DecodeErrorKind::RegistrySetup));
+        let requests = SchemaRequests::new(Wrong { panics: false });
+        let (began, _) = requests.request(ID);
         pass(NO_LONGER + FAILURE_KEPT + seconds(1)).await;
-        assert!(lock(&questions.open).is_empty());
-        assert!(questions.question(ID).0 > began, "it is asked anew");
+        assert!(lock(&requests.open).is_empty());
+        assert!(requests.request(ID).0 > began, "it is asked anew");
     }
 }

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_it_holds_is_not_shown() {
+    fn auth_bytes_are_not_shown_by_debug() {
         let shown = format!("{:?}", AuthBytes(Bytes::from_static(b"\0user\0canary")));
         assert_eq!(shown, "AuthBytes(12 bytes)");
     }

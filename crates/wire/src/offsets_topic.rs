@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_another_kind_is_no_error_and_what_is_newer_is() {
+    fn another_record_kind_is_no_error_and_a_newer_version_is() {
         assert_eq!(OffsetCommitKey::decode_versioned(bytes("000200056175646974")).unwrap(), None, "a group");
         assert_eq!(OffsetCommitKey::decode_versioned(bytes("7fff")).unwrap(), None);
         assert!(OffsetCommitValue::decode_versioned(bytes("0005000000000000002a")).is_err());

@@ -27,7 +27,7 @@ impl fmt::Display for Error {
         match self {
             Self::Client(error) => error.fmt(f),
             Self::Fatal { partition, offset, reason } => {
-                write!(f, "the handler of offset {offset} of {partition} cannot go on: {reason}")
+                write!(f, "the handler of offset {offset} of {partition} failed for good: {reason}")
             }
         }
     }

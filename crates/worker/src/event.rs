@@ -148,10 +148,10 @@ impl fmt::Display for StopReason {
             }
             Self::Poison { reason } => write!(f, "a record cannot be handled: {reason}"),
             Self::DeadLetterFailed { error, reason } => {
-                write!(f, "a record failed ({reason}), and its letter could not be written: {error}")
+                write!(f, "a record failed ({reason}), and its dead letter could not be written: {error}")
             }
             Self::ResultFailed { error } => {
-                write!(f, "what the handler of a record sent could not be written: {error}")
+                write!(f, "the records sent by a handler could not be written: {error}")
             }
             Self::OffsetRefused { error } => write!(f, "its offset could not be committed: {error}"),
             Self::Unreadable(error) => error.fmt(f),

@@ -60,7 +60,7 @@ impl Failure {
     /// connection broke that they shared, all but one of their failures should be marked so. Has an effect only on failures that
     /// are retried.
     #[must_use]
-    pub fn of_shared_cause(self) -> Self {
+    pub fn not_counted_by_breaker(self) -> Self {
         Self { weight: Weight::Attempt, ..self }
     }
 

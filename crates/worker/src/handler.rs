@@ -57,8 +57,11 @@ impl Attempt {
     }
 
     fn send_for(&self, record: &ProducerRecord<'_>, first: Option<i64>) -> Result<(), Failure> {
-        let no_transactions =
-            || Failure::fatal("a handler sends, and there are no transactions: say `Worker::transactional`");
+        let no_transactions = || {
+            Failure::fatal(
+                "the handler sends records, but the worker has no transactions: use `Worker::transactional`",
+            )
+        };
         self.outbox.as_ref().ok_or_else(no_transactions)?.send(record, first)
     }
 

@@ -78,7 +78,7 @@ impl Outbox {
                 sent.push(Output { first, ..Output::new(record) });
                 Ok(())
             }
-            None => Err(Failure::retry("its attempt has ended: what it sends now belongs to nothing")),
+            None => Err(Failure::retry("the attempt has ended: records sent now belong to no transaction")),
         }
     }
 
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sent_is_kept_byte_for_byte_until_the_attempt_ends() {
+    fn sent_records_are_kept_byte_for_byte_until_the_attempt_ends() {
         let outbox = Outbox::open();
         let record = ProducerRecord::to("t").key(&[0xff]).value("v").partition(3).timestamp(5);
         let record = record.header("a", "").maybe_header("b", None);

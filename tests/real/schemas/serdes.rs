@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use offtake_broker::{Cluster, NewRecord};
 use offtake_schema::{
-    Budget, Deserializer, Framing, IdPlace, JsonForm, Part, Payload, Registered, SchemaRegistry, SchemaText,
-    SchemaType, Serializer,
+    Budget, Deserializer, Framing, IdLocation, JsonForm, Part, Payload, Registered, SchemaRegistry,
+    SchemaText, SchemaType, Serializer,
 };
 use offtake_tests::{Registry, java_with_serialisers};
 use serde_json::{Value, json};
@@ -50,17 +50,17 @@ fn cases() -> Vec<Case> {
 }
 
 /// Its name, our framing and place of ids, and the configuration of their serialisers for the same.
-type Way = (&'static str, Framing, IdPlace, &'static [(&'static str, &'static str)]);
+type Way = (&'static str, Framing, IdLocation, &'static [(&'static str, &'static str)]);
 
 const WAYS: [Way; 3] = [
-    ("eight", Framing::Apicurio, IdPlace::Payload, &[("apicurio.registry.headers.enabled", "false")]),
+    ("eight", Framing::Apicurio, IdLocation::Payload, &[("apicurio.registry.headers.enabled", "false")]),
     (
         "four",
         Framing::Confluent,
-        IdPlace::Payload,
+        IdLocation::Payload,
         &[("apicurio.registry.headers.enabled", "false"), ("apicurio.registry.as-confluent", "true")],
     ),
-    ("headers", Framing::Apicurio, IdPlace::Header, &[("apicurio.registry.headers.enabled", "true")]),
+    ("headers", Framing::Apicurio, IdLocation::Header, &[("apicurio.registry.headers.enabled", "true")]),
 ];
 
 fn job(case: &Case, topic: &str, registry: &Registry, way: &[(&str, &str)]) -> Value {
@@ -143,14 +143,14 @@ fn apicurios_java_serialisers_are_read_and_its_deserialisers_read_us() {
             }
             let topic = format!("ours-{}-{way}", case.kind);
             let text = SchemaText::new(case.kind, case.schema);
-            let serializer = Serializer::register(schemas.clone(), text).framing(framing).id_in(place);
+            let serializer = Serializer::register(schemas.clone(), text).framing(framing).id_location(place);
             let encoder = runtime.block_on(serializer.encoder(&topic)).unwrap();
             let encoded = encoder.encode_json(&case.ours).unwrap();
             let mut job = job(case, &topic, &registry, config);
             job["hex"] = json!(hex(&encoded.bytes));
             let headers = encoded.headers.iter();
             job["headers"] = headers.map(|(name, value)| ((*name).to_owned(), json!(hex(value)))).collect();
-            if place == IdPlace::Header {
+            if place == IdLocation::Header {
                 let theirs = written.len() - cases.len() + nth; // of the last way, like this one
                 are_of_theirs(&job["headers"], &written[theirs]["headers"]);
             }

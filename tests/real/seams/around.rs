@@ -162,7 +162,7 @@ impl Listener for Fails {
 
 /// D9: a listener's error is returned by the call that ran it, once, and the rebalance continues.
 #[test]
-fn d9_what_a_listener_fails_with_is_told_once_and_the_rebalance_goes_on() {
+fn d9_a_listener_error_is_returned_once_and_the_rebalance_goes_on() {
     virtually(async {
         let cluster = cluster(2, 10).await;
         let mut consumer = member(&cluster).listener(Fails).build().await.unwrap();
@@ -271,7 +271,7 @@ fn a7_brokers_that_move_to_other_addresses_one_by_one_are_found() {
 
 /// SEAM1: replacing an assignment by hand revokes the omitted partitions, after their finished records are committed.
 #[test]
-fn seam1_what_is_finished_is_committed_when_a_partition_is_assigned_no_more() {
+fn seam1_finished_records_are_committed_when_assign_drops_their_partition() {
     virtually(async {
         let cluster = cluster(2, 10).await;
         let builder = member(&cluster).property("auto.commit.interval.ms", "3600000");

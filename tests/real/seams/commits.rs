@@ -56,7 +56,7 @@ async fn are_committed_meanwhile(of: &'static Shared, group: &str, waiting: Join
 }
 
 #[test]
-fn seam1_what_is_finished_is_committed_while_a_long_poll_waits() {
+fn seam1_finished_records_are_committed_while_a_long_poll_waits() {
     program(async {
         let (of, group, mut consumer, _) = all_read(false).await;
         let waiting = tokio::spawn(async move {
@@ -67,7 +67,7 @@ fn seam1_what_is_finished_is_committed_while_a_long_poll_waits() {
 }
 
 #[test]
-fn seam1_what_is_finished_is_committed_while_next_waits() {
+fn seam1_finished_records_are_committed_while_next_waits() {
     program(async {
         let (of, group, mut consumer, _) = all_read(false).await;
         let waiting = tokio::spawn(async move {
@@ -81,7 +81,7 @@ fn seam1_what_is_finished_is_committed_while_next_waits() {
 }
 
 #[test]
-fn seam1_what_is_finished_is_committed_while_a_stream_waits() {
+fn seam1_finished_records_are_committed_while_a_stream_waits() {
     program(async {
         let (of, group, mut consumer, _) = all_read(false).await;
         let waiting = tokio::spawn(async move {
@@ -95,7 +95,7 @@ fn seam1_what_is_finished_is_committed_while_a_stream_waits() {
 
 /// The usual loop: tickets to workers, and back to `next` at once.
 #[test]
-fn seam1_what_workers_finish_is_committed_while_next_waits() {
+fn seam1_records_finished_by_workers_are_committed_while_next_waits() {
     program(async {
         let (of, group, mut consumer, tickets) = all_read(true).await;
         let waiting = tokio::spawn(async move {

@@ -89,7 +89,7 @@ async fn two_that_flow(of: &Shared) -> (Consumer, String) {
 
 /// SEAM3: a worker that is full, has room, and is full again.
 #[test]
-fn seam3_what_is_paused_again_hands_out_nothing() {
+fn seam3_a_partition_paused_again_hands_out_nothing() {
     program(async {
         let of = shared(V4_3_0);
         let (mut consumer, topic) = two_that_flow(of).await;
@@ -111,7 +111,7 @@ fn seam3_what_is_paused_again_hands_out_nothing() {
 
 /// SEAM3, the other way: a resumed partition hands out records, whatever was called just before.
 #[test]
-fn seam3_what_is_resumed_again_hands_out_at_once() {
+fn seam3_a_partition_resumed_again_hands_out_at_once() {
     program(async {
         let of = shared(V4_3_0);
         let (mut consumer, topic) = two_that_flow(of).await;

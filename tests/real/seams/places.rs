@@ -67,7 +67,7 @@ fn seam8_position_and_lag_are_those_of_a_seek_as_soon_as_it_returns() {
 
 /// SEAM8: a seek back, where a commit of the old position would lose the records in between.
 #[test]
-fn seam8_what_a_seek_went_back_over_is_not_committed_by_position() {
+fn seam8_records_behind_a_seek_back_are_not_committed_by_position() {
     program(async {
         let (topic, mut consumer, _) = at_the_end().await;
         let place = at(&topic, 0);

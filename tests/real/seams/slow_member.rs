@@ -169,7 +169,7 @@ fn witness(of: &Shared, topic: &str, diary: &Diary, until: &Arc<AtomicBool>) -> 
 
 /// SEAM11: cooperative-sticky. The first takes 20 s in its `revoked` while a third member joins; a fourth joins meanwhile.
 #[test]
-fn seam11_what_stays_flows_and_is_committed_while_another_member_takes_its_time() {
+fn seam11_kept_partitions_flow_and_are_committed_while_another_member_revokes_slowly() {
     program(async {
         let of = shared(V4_3_0);
         let topic = of.tool.create_topic(&unique("seams"), PARTITIONS, &[]);

@@ -31,7 +31,7 @@ fn each_refusal_has_its_sentence_at_once() {
             scram(wrong),
             "SASL SCRAM-SHA-512 as alice: the broker refused it",
         ),
-        ("SASL where there is none", TLS, plain(PASSWORD), "the listener does not take SASL"),
+        ("SASL where there is none", TLS, plain(PASSWORD), "the listener does not support SASL"),
         ("clear where there is TLS", TLS, "security.protocol=PLAINTEXT\n".to_owned(), "security.protocol"),
         (
             "a mechanism that the listener does not take",

@@ -208,21 +208,21 @@ mod tests {
     ];
 
     #[test]
-    fn what_a_killed_member_had_not_committed_may_come_again() {
+    fn uncommitted_records_of_a_killed_member_may_be_repeated() {
         let ledger = ledger(&AGAIN);
         let members = [member(1, true, &[]), member(2, false, &[committed(30, 2)])];
         assert_eq!(check_repeats(&ledger, &members), 2);
     }
 
     #[test]
-    fn what_a_member_that_lives_had_given_up_may_come_again() {
+    fn records_given_up_by_a_live_member_may_be_repeated() {
         let revoked = json!({ "event": "revoked", "at": 10, "partitions": [["t", 0]] });
         assert_eq!(check_repeats(&ledger(&AGAIN), &[member(1, false, &[revoked])]), 2);
     }
 
     #[test]
     #[should_panic(expected = "(0, 0) was committed")]
-    fn what_was_committed_may_not() {
+    fn committed_records_may_not_be_repeated() {
         check_repeats(&ledger(&AGAIN), &[member(1, true, &[committed(5, 1)])]);
     }
 

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_batch_stays_as_it_is() {
+    fn an_incomplete_batch_is_unchanged() {
         let mut cut = vec![0, 1, 2];
         rewrite(&mut cut, 1, false);
         assert_eq!(cut, [0, 1, 2]);

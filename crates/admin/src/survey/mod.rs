@@ -64,7 +64,7 @@ impl<K: Ord, V> Answers<K, V> {
     fn fail_left_out(&mut self, broker: BrokerId, about: Vec<K>, what: &str) {
         if !about.is_empty() {
             let what = format!("{what} of {broker}");
-            let error = AttemptError::malformed(&what, "the answer leaves some of it out").error;
+            let error = AttemptError::malformed(&what, "some of it is missing in the response").error;
             self.failed.push(Unanswered { broker, about, error });
         }
     }

@@ -206,7 +206,7 @@ fn topics_that_are_not_there_are_told_apart() {
 }
 
 #[test]
-fn what_a_new_leader_does_not_have_diverges() {
+fn a_fetch_beyond_the_new_leaders_log_gets_a_diverging_epoch() {
     let mut stage = Stage::new(1).with_topic("orders", 1, &[]);
     put(&mut stage, 0, "a");
     put(&mut stage, 0, "b");

@@ -112,7 +112,7 @@ fn every_codec_is_read_and_checked() {
 }
 
 #[test]
-fn what_is_not_one_sound_batch_is_refused() {
+fn data_other_than_one_valid_batch_is_refused() {
     let mut stage = Stage::new(1).with_topic("orders", 1, &[("max.message.bytes", "200")]);
     let sound = plain(T, &["v"]);
     let with = |at: usize, byte: u8| {

@@ -422,7 +422,7 @@ fn a_groups_own_settings_are_described_and_checked() {
 }
 
 #[test]
-fn describe_cluster_shows_the_dead_to_those_who_ask() {
+fn describe_cluster_shows_fenced_brokers_on_request() {
     let mut talk = TestClient::with_brokers(2);
     talk.kill(2);
     for version in 0..=2 {

@@ -218,7 +218,7 @@ fn markers_wait_for_a_leader() {
 }
 
 #[test]
-fn what_is_wrong_with_a_request_is_told_in_kafkas_codes() {
+fn invalid_transaction_requests_get_kafkas_error_codes() {
     let mut talk = talk();
     let producer = init(&mut talk, 5, None).expect("a producer");
     let codes = add(&mut talk, 3, producer, &[0, 9]);

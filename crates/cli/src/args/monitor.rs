@@ -13,7 +13,7 @@ Each option may stand in the environment, as OFFTAKE_MONITOR_LISTEN, or in the f
 and that before the file. How the cluster is reached is said as for every command: --brokers,
 -X, --config.
 
-SIGHUP has the file, the secrets, the certificate and the cluster's properties read anew.
+SIGHUP has the file, the secrets, the certificate and the cluster's properties reloaded.
 What is wrong with them then is told, and what was in force stays. listen, history and
 history-size need a new start, and so does what was said on the command line or in the
 environment.

@@ -91,7 +91,7 @@ fn a_cluster_to_try_things_against_may_be_secured() {
 }
 
 #[test]
-fn what_makes_no_sense_is_a_usage_error() {
+fn an_invalid_command_line_is_a_usage_error() {
     for line in [
         "offtake",
         "offtake consume",

@@ -170,14 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_how_far_it_is_and_who_owns_what() {
+    fn a_line_shows_the_progress_and_the_owners() {
         let line = status(&board());
         assert!(line.contains("produced 1,200 (0/s)") && line.contains("lag 200"), "{line}");
         assert!(line.ends_with("| member-1: 0-1 | member-2: 2"), "{line}");
     }
 
     #[test]
-    fn an_object_has_the_same_and_leaves_out_who_has_left() {
+    fn an_object_shows_the_same_without_members_that_have_left() {
         let mut board = board();
         board.stands(0, MemberStatus::Gone);
         let object = object(&board);

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_many_orders_most_pass_some_need_a_retry_and_a_few_never_pass() {
+    fn most_orders_pass_some_need_a_retry_and_a_few_never_pass() {
         let mut orders = Orders::seeded(7);
         let (mut at_once, mut later, mut never) = (0, 0, 0);
         for _ in 0..20_000 {

@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_member_owns_is_drawn_together() {
+    fn the_partitions_of_a_member_are_grouped_by_topic_in_ranges() {
         let of = |topic: &str, index| TopicPartition::new(topic, index);
         let partitions = [of("orders", 0), of("orders", 1), of("orders", 2), of("orders", 7), of("x", 1)];
         assert_eq!(owned(&partitions), "orders: 0-2,7  x: 1");

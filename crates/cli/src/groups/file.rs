@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_exported_is_read_back() {
+    fn exported_offsets_are_read_back() {
         let (a, b) = (TopicPartition::new("orders", 1), TopicPartition::new("pay.ments_x-y", 0));
         let mut csv = Vec::new();
         write(&mut csv, [(&a, 7), (&b, i64::MAX)]);
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused_with_its_line() {
+    fn an_invalid_offsets_file_is_refused_with_its_line() {
         for (text, why) in [
             ("", "it is empty"),
             ("orders,0", "line 1: write topic,partition,offset"),

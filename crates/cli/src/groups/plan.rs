@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_committed_stays_as_it_is_wherever_that_is() {
+    fn the_current_goal_keeps_committed_offsets_even_outside_of_the_log() {
         let mut facts = facts();
         facts.insert(at(1), Facts { committed: Some(3), earliest: 10, latest: 20, at: None });
         facts.insert(at(2), Facts { committed: None, earliest: 10, latest: 20, at: None });
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_log_does_not_have_becomes_its_nearer_end() {
+    fn an_offset_outside_of_the_log_becomes_its_nearer_end() {
         assert_eq!(planned(Goal::Offset(9)), (10, Some(9)));
         assert_eq!(planned(Goal::Offset(21)), (20, Some(21)));
         assert_eq!(planned(Goal::Shift(i64::MAX)), (20, Some(i64::MAX)));

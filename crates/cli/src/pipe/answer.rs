@@ -72,7 +72,7 @@ fn nonsense(line: &[u8], why: &str) -> String {
     const SHOWN: usize = 100;
     let text = String::from_utf8_lossy(line.get(..SHOWN).unwrap_or(line));
     let dots = if line.len() > SHOWN { "…" } else { "" };
-    format!("it wrote `{}{dots}`, which is no answer: {why}", crate::text::table::visible(&text))
+    format!("it wrote `{}{dots}`, which is not a valid answer: {why}", crate::text::table::visible(&text))
 }
 
 #[cfg(test)]

@@ -87,14 +87,14 @@ impl<T> Conversation<T> {
         let (asked, verdict) = match answer::parse(line)? {
             Answer::Oldest(verdict) => {
                 let asked = self.unanswered.pop_front();
-                (asked.ok_or("it answered, and there is no record that it has not answered")?, verdict)
+                (asked.ok_or("it answered, but no record waits for an answer")?, verdict)
             }
             Answer::To(partition, offset, verdict) => {
                 let of = |asked: &Asked<T>| asked.offset == offset && asked.partition == partition;
                 let asked = self.unanswered.iter().position(of).and_then(|at| self.unanswered.remove(at));
                 let unknown = || {
                     format!(
-                        "it answered for offset {offset} of {partition}, which it does not have, or has answered"
+                        "it answered for offset {offset} of {partition}, which it does not have or has already answered"
                     )
                 };
                 (asked.ok_or_else(unknown)?, verdict)
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_answered_before_the_nonsense_counts() {
+    fn answers_before_an_invalid_one_count() {
         let mut handler = Handler::with([5, 6]);
         handler.conversation.receive(b"ok\nhello\nok\n");
         assert_eq!(handler.conversation.next_answer(), Ok(Some((5, Verdict::Ok))));

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_end_is_not_kept() {
+    fn an_answer_without_an_end_is_not_kept() {
         let endless = vec![b'x'; LONGEST_ANSWER + 1];
         assert!(answers(Framing::Lines, &endless, 4096).is_err());
         assert_eq!(answers(Framing::Lines, &endless[1..], 4096), Ok(Vec::new()));

@@ -87,8 +87,8 @@ impl<'a> Handler<'a> {
             Why::Exited(status) => ending(status),
             Why::Closed(what) => status.as_ref().map_or(format!("closed its {what}"), ending),
             Why::Overdue => format!("did not answer within {timeout:?}"),
-            Why::Cancelled => "had a record that is not to be handled here any more".to_owned(),
-            Why::Nonsense(why) => format!("makes no sense: {why}"),
+            Why::Cancelled => "had a record of a partition that is not owned any more".to_owned(),
+            Why::Nonsense(why) => format!("gave an invalid answer: {why}"),
         };
         self.tell("ended", Some(&reason));
         if let Some(job) = self.held.take() {
@@ -123,11 +123,11 @@ impl<'a> Handler<'a> {
                 }
                 Why::Cancelled => {
                     let reason =
-                        "the handler was ended: another record of its is not to be handled here any more";
+                        "the handler was ended: it had a record of a partition that is not owned any more";
                     Failure::retry(reason).without_attempt()
                 }
                 // The handler died once, for whatever reason.
-                _ if is_told => Failure::retry(format!("the handler {reason}")).of_shared_cause(),
+                _ if is_told => Failure::retry(format!("the handler {reason}")).not_counted_by_breaker(),
                 _ => {
                     is_told = !ticket.is_closed();
                     Failure::retry(format!("the handler {reason}"))

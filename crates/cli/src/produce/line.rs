@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_consume_prints_is_read_as_it_was() {
+    fn json_printed_by_consume_is_read_back_unchanged() {
         let json = shape(Kind::Json);
         let line = br#"{"topic":"t","partition":3,"offset":7,"timestamp":12,"timestamp_type":"create","key":null,"value_base64":"/w==","headers":[["a","1"],["a",null],["b",{"base64":"/w=="}]]}"#;
         let parsed = json.parse(line).unwrap();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use offtake_producer::{Builder, Config, Delivery, Error, Producer, ProducerRecord, RecordMetadata};
 #[cfg(feature = "registry")]
-use offtake_schema::IdPlace;
+use offtake_schema::IdLocation;
 use serde_json::json;
 
 use crate::{
@@ -81,8 +81,8 @@ async fn encoder(
         Some(subject) => serializer.subject(subject),
         None => serializer,
     };
-    let place = if options.registry_headers { IdPlace::Header } else { IdPlace::Payload };
-    let serializer = serializer.framing(options.framed.framing()).id_in(place);
+    let place = if options.registry_headers { IdLocation::Header } else { IdLocation::Payload };
+    let serializer = serializer.framing(options.framed.framing()).id_location(place);
     let encoder =
         serializer.encoder(&args.topic).await.map_err(|error| Failure::failed(error.to_string()))?;
     Ok((Some(encoder), rest))

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_format_is_refused() {
+    fn an_invalid_format_is_refused() {
         for text in ["%", "%z", "\\", "\\q", "\\x4"] {
             assert!(text.parse::<Format>().is_err(), "{text}");
         }

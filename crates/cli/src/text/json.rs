@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_decoded_is_json_with_its_schema_and_what_is_not_is_as_it_came_with_the_reason() {
+    fn decoded_fields_are_json_with_their_schema_and_others_are_raw_with_the_reason() {
         let by = |schema: &str| Field::Decoded {
             json: "{\"a\":\"\u{7f}\"}".to_owned(),
             schema: schema.to_owned(),

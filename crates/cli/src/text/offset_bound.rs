@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_place_is_refused() {
+    fn an_invalid_offset_bound_is_refused() {
         for text in [
             "",
             "-",

@@ -137,7 +137,7 @@ async fn a_dead_letter_is_shown_with_where_it_came_from_and_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn safe12_what_is_replayed_is_what_was_and_never_twice() {
+async fn safe12_a_replay_restores_the_original_records_and_never_twice() {
     let at = dead_letters().await;
     let planned = at.run("dlq replay dlq --json").json();
     let row = |partition: i32, end: i64, records: Value, executed: bool| {
@@ -199,7 +199,7 @@ async fn the_key_decides_the_partition_of_what_is_replayed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_filter_leaves_out_is_passed_for_that_group_alone() {
+async fn records_left_out_by_a_filter_are_skipped_for_that_group_alone() {
     let at = dead_letters().await;
     let replayed = at.run("dlq replay dlq --execute --json --reason locked -g locked").json();
     assert_eq!((&replayed[0]["records"], &replayed[0]["left_out"]), (&json!({"orders": 1}), &json!(2)));
@@ -232,7 +232,7 @@ async fn nothing_is_replayed_where_something_cannot_be() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_replayed_is_purged_and_nothing_else() {
+async fn a_purge_deletes_replayed_records_and_nothing_else() {
     let at = dead_letters().await;
     failed(&at.run("dlq purge dlq"), "nothing is replayed under group `offtake-dlq-replay-dlq`");
     assert_eq!(at.run("dlq replay dlq --execute -g some --reason locked").code, Some(0));
@@ -253,7 +253,7 @@ async fn what_was_replayed_is_purged_and_nothing_else() {
 
 /// Offsets 0 and 2 of partition 0 are left out, and the metadata of the commit names only the first of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_left_out_stays_when_the_first_of_it_is_gone() {
+async fn left_out_records_stay_when_the_first_of_them_is_gone() {
     let at = dead_letters().await;
     assert_eq!(at.run("dlq replay dlq --execute -g some --reason locked").code, Some(0));
     assert_eq!(at.run("dlq purge dlq --before 2023-11-14T22:14:00Z --execute").code, Some(0));
@@ -293,7 +293,7 @@ async fn dead_letters_are_purged_by_age_or_all() {
 
 /// It would be refused if it had to be deleted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_dead_letter_and_stays_does_not_hold_up_a_purge() {
+async fn a_foreign_record_that_stays_does_not_hold_up_a_purge() {
     let at = dead_letters().await;
     at.cluster.append("dlq", 0, &[NewRecord::new("no dead letter").timestamp(THEN)]).unwrap();
     let purged = at.run("dlq purge dlq --before 2023-11-14T22:14:30Z --execute --json").json();

@@ -170,7 +170,7 @@ fn look(cluster: &Cluster, args: &str) -> Done {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_this_client_may_not_do_is_told_with_the_acl_that_it_needs() {
+async fn a_denied_operation_is_reported_with_the_acl_that_it_needs() {
     let cluster = Cluster::builder()
         .topic("orders", 1)
         .sasl_user(SaslMechanism::Plain, "alice", PASSWORD)
@@ -235,7 +235,7 @@ async fn a_broker_that_advertises_itself_where_it_cannot_be_found_is_told_of() {
 }
 
 #[test]
-fn what_answers_nowhere_is_told_with_what_to_do() {
+fn an_unreachable_address_is_reported_with_advice() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let looked = done(&mut offtake(&format!("doctor --json -b {free}")));
     failed(&looked, &free, "connect", "connection refused; check the address (--brokers)");

@@ -147,7 +147,7 @@ async fn a_measurement_moves_no_group() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_measurement_of_sending_says_is_in_the_topic() {
+async fn the_records_of_a_produce_benchmark_are_in_the_topic() {
     let at = At { cluster: today().await };
     at.cluster.create_topic("load", 3).unwrap();
     let mut written = 0;
@@ -346,7 +346,7 @@ fn nonsense_is_told_at_once_and_in_terms_of_what_was_written() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_can_be_deleted_is_deleted() {
+async fn existing_topics_are_deleted_though_another_does_not_exist() {
     let at = At::start().await;
     for topic in ["a", "b"] {
         let created = at.run(&format!("topics create {topic} -p 3"));
@@ -379,8 +379,10 @@ fn a_topic_that_is_waited_for_is_named_meanwhile() {
         silent.local_addr().unwrap()
     )));
     assert_eq!(read.code, Some(1), "{read:?}");
-    let waiting =
-        read.stderr.lines().position(|line| line.contains("described topic orders yet; waiting up to 2.5s"));
+    let waiting = read
+        .stderr
+        .lines()
+        .position(|line| line.contains("metadata of topic orders yet; waiting up to 2.5s"));
     assert!(waiting.is_some_and(|line| line + 1 < read.stderr.lines().count()), "{read:?}");
 }
 
@@ -481,7 +483,7 @@ async fn an_offset_of_an_open_transaction_is_read_from_when_that_has_ended() {
 }
 
 #[test]
-fn what_makes_no_sense_neither_panics_nor_tells_a_password() {
+fn invalid_options_neither_panic_nor_reveal_a_password() {
     let refused = done(&mut offtake("broker --sasl PLAIN --user :canary"));
     refused.refused("NAME:PASSWORD");
     assert!(!refused.stderr.contains("canary"), "{refused:?}");

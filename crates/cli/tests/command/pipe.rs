@@ -57,7 +57,7 @@ for line in sys.stdin:
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn safe12_what_cannot_be_handled_goes_to_the_dead_letters_with_its_reason() {
+async fn safe12_failed_records_go_to_the_dead_letter_topic_with_their_reason() {
     let (at, folder) = (At::start_with(&[("orders", 1), ("dlq", 1)]).await, Folder::new());
     for nth in 0..10 {
         at.cluster.produce("orders", 0, Some(b"k"), Some(format!("v{nth}").as_bytes())).unwrap();
@@ -429,7 +429,7 @@ time.sleep(1000)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_does_not_exist_ends_the_command_before_it_begins() {
+async fn a_missing_topic_or_option_ends_the_command_before_it_begins() {
     let at = At::start().await;
     for options in ["pipe nosuch -g g --exec cat", "pipe orders -g g --exec cat --dlq nosuch"] {
         let done = at.run(&format!("{options} -X default.api.timeout.ms=2000"));
@@ -510,7 +510,7 @@ for line in sys.stdin:
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_out_of_attempts_waits_in_the_retry_topics_in_turn() {
+async fn failed_records_pass_through_the_retry_topics_in_turn() {
     let topics = [("orders", 1), ("dlq", 1), ("pipe.retry.300ms", 1), ("later", 1)];
     let (at, folder) = (At::start_with(&topics).await, Folder::new());
     for value in ["a", "never", "b", "third"] {

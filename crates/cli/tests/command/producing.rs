@@ -94,7 +94,7 @@ async fn a_report_does_not_wait_for_records_that_are_on_their_way() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_read_is_written_when_somebody_asks_to_stop() {
+async fn lines_read_before_an_interrupt_are_written() {
     let at = At::start_with(&[("load", 1)]).await;
     let mut child = at
         .command("produce load --rate 5 --json-report")

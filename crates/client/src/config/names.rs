@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whose_a_property_is_is_known() {
+    fn the_owner_of_a_property_is_known() {
         for (name, expected) in [
             ("max.poll.records", Some("a consumer's")),
             ("linger.ms", Some("a producer's")),

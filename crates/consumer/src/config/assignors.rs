@@ -43,7 +43,7 @@ impl Config {
                     Some(own) => Strategy::Custom(Arc::clone(own)),
                     None => {
                         return conflict(format!(
-                            "`partition.assignment.strategy` names `{name}`, which is none of Kafka's (`range`, \
+                            "`partition.assignment.strategy` names `{name}`, which is not among Kafka's (`range`, \
                              `roundrobin`, `sticky`, `cooperative-sticky`) and has not been given to \
                              `Builder::assignor`"
                         ));

@@ -225,7 +225,7 @@ fn java_and_librdkafka_have_had_names_that_are_understood() {
 }
 
 #[test]
-fn what_would_change_what_the_user_gets_is_refused_with_a_reason() {
+fn a_setting_that_would_change_behaviour_is_refused_with_a_reason() {
     for (name, value) in [
         ("interceptor.classes", "com.example.Audit"),
         ("share.acquire.mode", "BATCH_OPTIMIZED"),
@@ -237,7 +237,7 @@ fn what_would_change_what_the_user_gets_is_refused_with_a_reason() {
 }
 
 #[test]
-fn what_changes_nothing_is_accepted() {
+fn a_setting_without_effect_is_accepted() {
     for (name, value) in [
         ("security.protocol", "PLAINTEXT"),
         ("security.protocol", "plaintext"),

@@ -417,7 +417,7 @@ async fn i11_a_listener_that_pauses_gets_no_record() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_assigned_by_hand_is_ours_when_the_call_returns() {
+async fn manually_assigned_partitions_are_owned_when_assign_returns() {
     let (mut consumer, engine) = consumer(|builder| builder);
     engine.assigns(&[0, 1], None);
     consumer.assign([("orders", 0), ("orders", 1)]).await.unwrap();
@@ -480,7 +480,7 @@ async fn m4_nothing_is_handed_out_while_ownership_is_not_known_to_hold() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn j1_an_error_that_stops_a_partition_is_told_to_the_sink_by_whoever_finds_it() {
+async fn j1_an_error_that_stops_a_partition_reaches_the_event_handler_once() {
     let log = Log::default();
     let into = log.clone();
     let tells = move |event| {

@@ -314,14 +314,14 @@ fn start(threads: usize, with: OpenWith) -> Option<mpsc::Sender<Arc<Job>>> {
     let started = (0..threads).filter(|_| {
         let jobs = jobs.clone();
         let work = move || {
-            let mut decompressor = Decompressor::with_limit(with.limit).keeping(KEPT);
+            let mut decompressor = Decompressor::with_limit(with.limit).with_buffer_limit(KEPT);
             let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             while let Ok(job) = next() {
                 job.run(&mut decompressor, usize::MAX, with.records);
             }
         };
         let thread = thread::Builder::new().name("offtake-open".to_owned()).spawn(work);
-        thread.inspect_err(|error| tracing::debug!(%error, "no thread to open batches ahead")).is_ok()
+        thread.inspect_err(|error| tracing::debug!(%error, "no thread to decode batches ahead")).is_ok()
     });
     (started.count() > 0).then_some(sender)
 }

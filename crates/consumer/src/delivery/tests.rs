@@ -217,7 +217,7 @@ fn a_batch_that_was_begun_is_handed_out_from_there() {
 }
 
 #[test]
-fn j3_what_lies_behind_the_last_record_moves_the_position_with_it() {
+fn j3_offsets_behind_the_last_record_move_the_position_with_it() {
     let mut sim = Sim::handing_out(500);
     sim.receive(chunk(0, 7, &[batch(0, 3)]));
     assert_eq!(sim.poll().unwrap().unwrap(), [0, 1, 2]);
@@ -229,7 +229,7 @@ fn j3_what_lies_behind_the_last_record_moves_the_position_with_it() {
 }
 
 #[test]
-fn i7_what_was_fetched_before_a_seek_or_for_an_earlier_owner_is_dropped() {
+fn i7_records_fetched_before_a_seek_or_for_an_earlier_owner_are_dropped() {
     let mut sim = Sim::handing_out(500);
     sim.receive(chunk(0, 3, &[batch(0, 3)]));
     sim.seek(TOKEN.after_seek(), None);
@@ -372,7 +372,7 @@ fn l3_a_seek_to_where_it_stands_keeps_the_epoch_of_what_was_read_before() {
 
 /// L8: notes of a poll from before a seek, or of an earlier owner, are not valid any more.
 #[test]
-fn l8_what_was_passed_over_moved_back_or_told_before_a_seek_is_dropped() {
+fn l8_skips_rewinds_and_resets_from_before_a_seek_are_dropped() {
     for gone in [false, true] {
         let mut sim = Sim::handing_out(500);
         sim.receive(chunk(0, 6, &[batch(0, 6)]));

@@ -233,7 +233,9 @@ impl Engine {
             return Err(error);
         }
         if let Some((partition, _)) = partitions.iter().find(|(partition, _)| partition.partition < 0) {
-            return Err(Error::misuse(format!("{partition} is no partition: they are counted from 0")));
+            return Err(Error::misuse(format!(
+                "{partition} is not a partition: partitions are counted from 0"
+            )));
         }
         let negative = |at: &StartAt| known_offset(at).is_some_and(|position| position.offset < 0);
         if let Some((partition, _)) = partitions.iter().find(|(_, at)| negative(at)) {

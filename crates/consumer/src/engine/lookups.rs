@@ -207,7 +207,9 @@ pub(super) fn refused(topic: &Topic, code: ErrorCode) -> Error {
         ),
         ErrorCode::InvalidTopicException => (
             ErrorKind::UnknownTopic,
-            format!("{topic:?} is no legal topic name: letters, digits, '.', '_' and '-', 249 at most"),
+            format!(
+                "{topic:?} is not a valid topic name: use letters, digits, '.', '_' and '-', 249 at most"
+            ),
         ),
         ErrorCode::TopicAuthorizationFailed => (
             ErrorKind::Authorization,

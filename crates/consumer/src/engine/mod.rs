@@ -486,7 +486,7 @@ impl Engine {
 
     /// Reports an error to the application, from `poll`; nothing stops.
     fn fail(&mut self, error: Error) {
-        tracing::debug!(%error, "the application is told");
+        tracing::debug!(%error, "error reported to the application");
         self.reporter.report(|| Event::Error(error.clone()));
         self.outbox.control(Control::Failed(error));
     }

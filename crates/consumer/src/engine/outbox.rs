@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn i7_what_waits_is_forgotten_with_its_position() {
+    fn i7_a_waiting_error_is_forgotten_with_its_position() {
         let mut outbox = Outbox::default();
         outbox.failed(orders(), TOKEN, Error::new(ErrorKind::Corrupt, "damaged"));
         outbox.forget(&orders());
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn i7_of_another_partition_nothing_is_forgotten_or_taken() {
+    fn i7_forgetting_a_partition_leaves_the_events_of_others() {
         let other = TopicPartition::new("orders", 1);
         let truncated = |from| Event::Truncated { partition: orders(), from, to: None, epoch: None };
         let from = |resets: Vec<Event>| -> Vec<i64> {
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn j1_what_waits_behind_one_partitions_chunks_does_not_wait_for_anothers() {
+    fn j1_events_of_one_partition_do_not_wait_for_chunks_of_another() {
         let other = TopicPartition::new("orders", 1);
         let mut outbox = Outbox::default();
         outbox.failed(orders(), TOKEN, Error::new(ErrorKind::Corrupt, "damaged"));

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn safe14_what_is_kept_keeps_its_gauges_and_what_comes_anew_gets_others() {
+    fn safe14_a_kept_partition_keeps_its_gauges_and_a_reassigned_one_gets_new_ones() {
         let mut ownership = Ownership::default();
         assert!(ownership.assign([orders(0), orders(1)]).is_empty());
         let (kept, gone) = (gauges(1), gauges(2));
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!((kept.lag(), gone.lag()), (Some(6), None));
     }
     #[test]
-    fn h2_what_the_application_is_done_with_waits_for_its_own_commits_alone() {
+    fn h2_a_revocation_waits_only_for_the_commits_of_its_own_partitions() {
         let mut ownership = Ownership::default();
         ownership.begin_revocation(RevocationId(1), vec![orders(0), orders(1)], None);
         ownership.begin_revocation(RevocationId(2), vec![orders(2)], None);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_assigned_is_so_until_it_is_removed_or_nothing_is() {
+    fn a_partition_is_assigned_until_it_is_removed_or_all_are() {
         let mut ownership = Ownership::default();
         ownership.assign([orders(0), orders(1), orders(2)]);
         ownership.remove(&[orders(1)]);
@@ -270,7 +270,7 @@ mod tests {
 
     /// B3: the known end of the old log means nothing for the new one.
     #[test]
-    fn b3_of_another_log_nobody_has_told_where_it_ends() {
+    fn b3_the_end_of_a_recreated_log_is_unknown() {
         let mut ownership = Ownership::default();
         ownership.assign([orders(0)]);
         let of = gauges(1);

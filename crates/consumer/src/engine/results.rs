@@ -99,14 +99,14 @@ fn unanswered(partition: &TopicPartition, error: &QueryError) -> Error {
 }
 
 fn mixed_up() -> Error {
-    Error::new(ErrorKind::Malformed, "the answer belongs to another question")
+    Error::new(ErrorKind::Malformed, "unexpected response type")
 }
 
 pub(super) fn offsets_failed(partition: &TopicPartition, error: &offtake_offsets::PartitionError) -> Error {
     use offtake_offsets::PartitionError as Failed;
     let (kind, advice) = match error {
         Failed::NoOffset | Failed::OffsetOutOfRange { .. } | Failed::LogTruncated { .. } => {
-            (ErrorKind::NoOffset, "; seek to where it is to go on")
+            (ErrorKind::NoOffset, "; seek to where it should continue")
         }
         Failed::NegativeOffset(_) => (ErrorKind::Misuse, ""),
         Failed::Unresolved(_) => (authorization_or(error.code(), ErrorKind::Unreachable), "; trying again"),
@@ -288,7 +288,7 @@ mod tests {
         use offtake_fetch::PartitionError as Fetch;
         use offtake_offsets::PartitionError as Start;
         let starts = |error| kind_code_advice(&offsets_failed(&orders(), &error));
-        let seek = "seek to where it is to go on".to_owned();
+        let seek = "seek to where it should continue".to_owned();
         assert_eq!(starts(Start::NoOffset), (ErrorKind::NoOffset, None, seek.clone()));
         let truncated = Start::LogTruncated { from: 9, to: 5 };
         assert_eq!(starts(truncated), (ErrorKind::NoOffset, None, seek.clone()));

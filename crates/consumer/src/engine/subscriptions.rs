@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn b4_what_exists_at_the_subscription_is_old_and_what_comes_later_is_new() {
+    fn b4_partitions_at_the_subscription_are_old_and_later_ones_are_new() {
         let mut subscriptions = Subscriptions::none();
         subscriptions.replace(Subscription::Topics(vec!["orders".into(), "later".into()]), 0);
         let before = [("orders", ErrorCode::None, 2), ("later", ErrorCode::UnknownTopicOrPartition, 0)];
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn b4_what_matches_a_pattern_only_later_is_new_whole() {
+    fn b4_a_topic_that_matches_a_pattern_later_is_new() {
         let mut subscriptions = Subscriptions::none();
         subscriptions.replace(Subscription::Patterns(vec![Regex::new("^o.*$").unwrap()]), 0);
         let mut partial = cluster(&[("orders", ErrorCode::None, 2)]);
@@ -306,7 +306,7 @@ mod tests {
     /// Only the broker knows which topics match: all that exist at first are old, and all that are created
     /// later are new.
     #[test]
-    fn b4_of_a_brokers_pattern_all_that_is_there_at_first_is_old() {
+    fn b4_all_topics_first_seen_for_a_broker_side_pattern_are_old() {
         let mut subscriptions = Subscriptions::none();
         subscriptions.replace(broker_pattern(), 0);
         let mut partial = cluster(&[("orders", ErrorCode::None, 2)]);
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn b4_what_was_known_of_a_topic_stays_known_until_nothing_is_subscribed_to() {
+    fn b4_known_partitions_stay_known_until_nothing_is_subscribed_to() {
         let (two, three) =
             (cluster(&[("orders", ErrorCode::None, 2)]), cluster(&[("orders", ErrorCode::None, 3)]));
         let third = TopicPartition::new("orders", 2);

@@ -141,7 +141,7 @@ fn b8_a_name_that_no_request_can_carry_is_refused_at_once() {
 }
 
 #[test]
-fn b8_what_is_assigned_or_asked_about_has_a_name_that_a_topic_can_have() {
+fn b8_illegal_topic_names_and_partitions_are_refused() {
     let (mut engine, now) = engine(|builder| builder);
     let assign = |partition: TopicPartition| {
         move |reply| Command::Assign { partitions: vec![(partition, StartAt::Earliest)], reply }

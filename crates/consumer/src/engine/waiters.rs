@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn h5_who_waits_for_a_commit_hears_of_it_and_otherwise_the_first_failure_is_told() {
+    fn h5_a_failed_commit_reaches_its_waiter_and_otherwise_the_first_failure_is_reported() {
         let mut waiters = waiters();
         let (reply, mut answer) = oneshot::channel();
         waiters.await_commit(crate::clock::now(), CommitId(1), Some(reply));
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn h2_who_waits_for_all_commits_hears_when_the_last_is_over_or_time_is_up() {
+    fn h2_settle_commits_returns_when_the_last_commit_ends_or_time_is_up() {
         let mut waiters = waiters();
         let now = crate::clock::now();
         waiters.await_commit(crate::clock::now(), CommitId(1), None);
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn h2_commits_of_what_is_kept_hold_nobody_up_who_waits_for_those_of_other_partitions() {
+    fn h2_commits_of_kept_partitions_do_not_delay_waiters_for_others() {
         let mut waiters = waiters();
         let now = crate::clock::now();
         let orders = |partition| TopicPartition::new("orders", partition);
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn safe15_who_asks_what_is_committed_is_answered() {
+    fn safe15_a_committed_query_is_answered() {
         let mut waiters = waiters();
         let (reply, mut answer) = oneshot::channel();
         waiters.ask(QueryId(1), Question { topics: BTreeSet::new(), reply: QuestionReply::Committed(reply) });
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn safe15_the_engine_comes_back_when_the_first_of_those_who_wait_has_waited_long_enough() {
+    fn safe15_the_engine_wakes_at_the_earliest_deadline_of_its_waiters() {
         let mut waiters = waiters();
         let after = |seconds| crate::clock::after(std::time::Duration::from_secs(seconds));
         assert_eq!(waiters.poll_timeout(), None);

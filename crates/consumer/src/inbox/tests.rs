@@ -73,7 +73,7 @@ fn p5_errors_that_nobody_reads_are_told_once_each_and_the_newest_are_kept() {
 }
 
 #[test]
-fn p5_what_the_application_asks_for_without_polling_has_a_bound_too() {
+fn p5_requests_of_an_application_that_does_not_poll_are_bounded() {
     let (sender, mut receiver) = inbox();
     let shared = receiver.shared();
     // Records wait too: they are charged to the budget, and none is dropped here.
@@ -158,7 +158,7 @@ fn p5_restarts_without_records_between_them_are_one_and_no_chunk_is_lost() {
 }
 
 #[test]
-fn i7_what_was_said_of_a_position_before_a_seek_is_coalesced_away_and_its_records_are_not() {
+fn i7_messages_from_before_a_seek_are_coalesced_away_but_records_stay() {
     let mut queue = VecDeque::from([
         started(0, 0, 1),
         chunk(0, 0),
@@ -218,7 +218,7 @@ fn i7_only_what_was_said_before_the_last_seek_is_coalesced_away() {
 }
 
 #[test]
-fn i12_of_what_is_asked_back_again_and_again_the_last_is_kept_and_others_are_not_touched() {
+fn i12_repeated_give_back_requests_keep_the_last_and_touch_no_others() {
     let give_back = |partition| Data::GiveBack { partition: orders(partition), token: token(0) };
     let mut queue = VecDeque::from([give_back(0), give_back(1), chunk(0, 0), give_back(0)]);
     coalesce_data(&mut queue);

@@ -86,7 +86,7 @@ fn told(ledgers: &Ledgers) -> Option<(Token, i64)> {
 const TOKEN: Token = Token { assignment: 1, seek: 0 };
 
 #[test]
-fn what_is_finished_is_told_once() {
+fn a_finished_offset_is_reported_once() {
     let ledgers = Ledgers::default();
     let mut records = part(TOKEN, &[5, 6, 7], 9);
     ledgers.hand_out(&mut records);
@@ -99,7 +99,7 @@ fn what_is_finished_is_told_once() {
 }
 
 #[test]
-fn what_is_finished_has_the_leader_epoch_of_its_own_records_and_not_of_what_follows_without_one() {
+fn a_finished_offset_has_the_leader_epoch_of_its_own_record() {
     let ledgers = Ledgers::default();
     // The marker was written after the leader changed.
     let mut records = part(TOKEN, &[5, 6, 7], 9);
@@ -159,7 +159,7 @@ fn h2_h14_a_record_of_before_a_seek_or_of_an_earlier_owner_finishes_nothing() {
 }
 
 #[test]
-fn h3_what_is_handed_out_later_goes_on_where_it_was_and_is_told_once() {
+fn h3_a_later_delivery_continues_the_ledger_and_is_reported_once() {
     let ledgers = Ledgers::default();
     let mut first = part(TOKEN, &[0, 1, 2], 3);
     ledgers.hand_out(&mut first);
@@ -177,7 +177,7 @@ fn h3_what_is_handed_out_later_goes_on_where_it_was_and_is_told_once() {
 
 /// L1: from what is handed out the ledgers detect by themselves that the position was moved back.
 #[test]
-fn l1_what_comes_again_is_to_be_finished_again_and_what_lies_before_it_still_counts() {
+fn l1_redelivered_records_must_be_finished_again_and_earlier_ones_still_count() {
     let ledgers = Ledgers::default();
     let mut old = part(TOKEN, &[0, 1, 2, 3], 4);
     ledgers.hand_out(&mut old);
@@ -211,7 +211,7 @@ fn i7_under_another_token_nothing_of_before_counts() {
 }
 
 #[test]
-fn h2_what_is_closed_is_that_partition_and_no_other() {
+fn h2_closing_a_partition_leaves_the_others_open() {
     let ledgers = Ledgers::default();
     let mut here = part(TOKEN, &[0, 1], 2);
     let mut there = part(TOKEN, &[0, 1], 2);
@@ -224,14 +224,14 @@ fn h2_what_is_closed_is_that_partition_and_no_other() {
 }
 
 #[test]
-fn of_other_consumers_records_it_is_said_how_to_finish_them() {
+fn a_finish_without_finish_each_is_a_misuse_error() {
     let error = part(TOKEN, &[0], 1).finish().unwrap_err();
     assert_eq!(error.kind(), crate::ErrorKind::Misuse);
     assert!(error.to_string().contains("finish_each"), "{error}");
 }
 
 #[test]
-fn what_was_finished_while_it_was_handed_over_is_told_last() {
+fn records_finished_during_a_handover_are_reported_last() {
     let ledgers = Ledgers::default();
     let mut records = part(TOKEN, &[0, 1], 2);
     ledgers.hand_out(&mut records);
@@ -319,7 +319,7 @@ fn h2_h3_whatever_happens_what_is_told_is_the_unbroken_run_of_what_was_handed_ou
 }
 
 #[test]
-fn what_is_open_is_counted_between_what_is_finished() {
+fn open_records_between_finished_ones_are_counted() {
     let ledger = ten();
     assert_eq!(ledger.open(), Some(Open { first: 10, count: 10, dropped: None }));
     ledger.finish(12, 15);
@@ -382,7 +382,7 @@ fn hand_outs_are_known_to_the_second_and_never_many() {
 }
 
 #[test]
-fn what_is_finished_behind_a_record_that_is_not_is_counted_and_what_is_refused_has_its_reason() {
+fn records_finished_behind_an_open_one_are_counted_and_refusals_have_a_reason() {
     let ledger = ten();
     assert_eq!((ledger.held_back(), ledger.refusal(10)), (None, None));
     ledger.finish(10, 12);

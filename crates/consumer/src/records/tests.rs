@@ -157,6 +157,6 @@ fn a_batch_says_where_it_is_from_and_how_much_it_holds() {
 #[test]
 fn a_decompressor_has_the_limit_that_it_was_given() {
     use crate::batches::Decompressor;
-    assert_eq!(Decompressor::with_limit(1000).keeping(1 << 20).limit(), 1000);
+    assert_eq!(Decompressor::with_limit(1000).with_buffer_limit(1 << 20).limit(), 1000);
     assert_eq!(Decompressor::with_limit(usize::MAX).limit(), Decompressor::MAX_LIMIT);
 }

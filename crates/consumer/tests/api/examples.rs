@@ -119,7 +119,7 @@ async fn a_handle_is_the_state_of_a_web_service() {
 }
 
 #[tokio::test]
-async fn what_is_collected_is_written_before_its_partition_goes() {
+async fn collected_records_are_written_before_their_partition_is_revoked() {
     let cluster = cluster().await;
     let mut consumer = flush_on_revoke::consumer(&cluster.bootstrap()).await.unwrap();
     let handle = consumer.handle();

@@ -98,7 +98,7 @@ async fn partitions_are_assigned_with_and_without_a_start() {
 }
 
 #[tokio::test]
-async fn one_type_says_where_to_start_whoever_asks() {
+async fn all_calls_take_the_same_type_for_where_to_start() {
     let cluster = cluster().await;
     // The start if nothing is committed: an offset, or any other start.
     for (start, first) in [(3.into(), 3), (StartAt::BeforeEnd(2), 8), (StartAt::committed_or(4), 4)] {
@@ -139,7 +139,7 @@ async fn one_type_says_where_to_start_whoever_asks() {
 }
 
 #[tokio::test]
-async fn what_is_assigned_can_be_paused_and_resumed_as_it_comes() {
+async fn pause_and_resume_accept_every_form_of_partitions() {
     let cluster = cluster().await;
     let mut consumer = reading(&cluster).await;
     let (handle, both) = (consumer.handle(), [orders(0), orders(1)]);
@@ -290,7 +290,7 @@ fn names_are_read_as_they_are_written() {
 }
 
 #[test]
-fn what_tools_store_can_be_written_and_read() {
+fn public_types_can_be_serialized_and_read_back() {
     let offsets = BTreeMap::from([
         (orders(0), OffsetAndMetadata::new(42)),
         (TopicPartition::new("a-b", 1), OffsetAndMetadata::new(7).with_metadata("noted")),
@@ -326,7 +326,7 @@ async fn an_error_has_its_cause_and_its_kind_a_name() {
 
 /// Types that users build themselves, in tests of their own code, although they are non-exhaustive.
 #[test]
-fn what_may_grow_can_be_built() {
+fn non_exhaustive_types_can_be_built() {
     let offset = OffsetAndMetadata::new(7).with_leader_epoch(3).with_metadata("noted");
     assert_eq!((offset.offset, offset.leader_epoch, offset.metadata.as_str()), (7, Some(3), "noted"));
     let found = OffsetAndTimestamp::new(7, Some(1_700_000_000_000));
@@ -350,7 +350,7 @@ fn what_may_grow_can_be_built() {
 }
 
 #[tokio::test]
-async fn what_looks_like_a_pattern_is_refused_and_the_call_for_it_named() {
+async fn a_topic_that_looks_like_a_pattern_is_refused_and_subscribe_patterns_named() {
     let cluster = cluster().await;
     let mut consumer = member(&cluster).build().await.unwrap();
     let refused = consumer.subscribe(["returns", "^ord.*"]).await.unwrap_err();

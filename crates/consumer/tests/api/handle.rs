@@ -54,7 +54,7 @@ async fn records(consumer: &mut Consumer) -> Records {
 }
 
 #[tokio::test]
-async fn what_nobody_was_given_is_not_committed_whoever_asks() {
+async fn an_offset_that_was_never_delivered_is_not_committed_by_handle_or_consumer() {
     let cluster = cluster().await;
     let mut consumer = reading(&cluster).await;
     let handle = consumer.handle();

@@ -108,7 +108,7 @@ async fn an_empty_assignment_unsubscribes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_refuses_a_connection_is_dialled_again() {
+async fn a_refused_connection_is_dialled_again() {
     let cluster = Cluster::builder().topic("orders", 1).in_memory().start().await.unwrap();
     cluster.produce("orders", 0, None, Some(b"one")).unwrap();
     let (servers, tries) = (cluster.bootstrap(), Arc::new(AtomicU32::new(0)));

@@ -70,7 +70,7 @@ fn a_topic_that_is_created_just_now_is_waited_for() {
 }
 
 #[test]
-fn what_was_lost_because_nobody_polled_says_so() {
+fn errors_after_missed_polls_name_the_poll_interval() {
     virtually(async {
         let cluster = cluster(1).await;
         let limit = Duration::from_secs(20);
@@ -143,7 +143,7 @@ fn a_group_that_refuses_the_consumer_is_told_by_every_poll_until_it_subscribes_a
 }
 
 #[test]
-fn who_is_refused_can_read_by_hand() {
+fn a_consumer_refused_by_its_group_can_read_by_manual_assignment() {
     virtually(async {
         let cluster = cluster(1).await;
         let mut consumer = member(&cluster, "c").enable_auto_commit(false).build().await.unwrap();

@@ -60,7 +60,7 @@ fn refused(events: &Events) -> usize {
 }
 
 #[test]
-fn h2_what_was_finished_in_a_handover_is_committed_when_it_is_dropped() {
+fn h2_records_finished_in_a_handover_are_committed_when_it_is_dropped() {
     virtually(async {
         let events = Events::default();
         let (_cluster, first, read, handover, second) = revoking(&events, true, "cooperative-sticky").await;
@@ -76,7 +76,7 @@ fn h2_what_was_finished_in_a_handover_is_committed_when_it_is_dropped() {
 /// The commits may be automatic or the application's: they are in flight when it unsubscribes, and it owns
 /// nothing then.
 #[test]
-fn h2_what_a_handover_leaves_to_be_committed_goes_out_though_the_consumer_unsubscribes() {
+fn h2_commits_left_by_a_handover_are_sent_though_the_consumer_unsubscribes() {
     for auto in [true, false] {
         virtually(async {
             let events = Events::default();
@@ -138,7 +138,7 @@ fn h2_g1_a_commit_of_what_is_being_revoked_fails_at_once_when_the_membership_doe
 
 /// The coordinator refuses commits: the group waits no longer than announced.
 #[test]
-fn h2_d9_what_cannot_be_committed_holds_a_handover_up_until_its_deadline_and_no_longer() {
+fn h2_d9_failing_commits_hold_a_handover_up_until_its_deadline_at_most() {
     virtually(async {
         let events = Events::default();
         let (cluster, mut first, read, handover, mut second) =

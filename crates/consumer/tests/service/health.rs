@@ -100,7 +100,7 @@ fn by_the_consumer_protocol_a_member_is_ready_too() {
 }
 
 #[test]
-fn what_is_assigned_by_hand_is_ready_without_a_group() {
+fn a_manual_assignment_is_ready_without_a_group() {
     virtually(async {
         let cluster = cluster(2).await;
         let mut consumer = member(&cluster, "c").build().await.unwrap();
@@ -130,7 +130,7 @@ fn a_close_that_takes_long_is_closed_when_it_ends_and_warns_of_no_poll() {
 }
 
 #[test]
-fn of_an_application_that_never_polled_nothing_else_is_said() {
+fn an_application_that_never_polled_is_reported_as_such() {
     virtually(async {
         let (log, _guard) = Log::start();
         let (cluster, events) = (cluster(1).await, Events::default());

@@ -22,7 +22,7 @@ async fn reads(consumer: &mut Consumer, polls: usize) -> Vec<i64> {
 /// The offset chosen by `latest` is committed although no record arrives: otherwise the next start would be
 /// out of range again, and skip what was written meanwhile.
 #[test]
-fn l1_what_is_written_after_a_jump_to_the_end_is_read_by_the_next_owner() {
+fn l1_records_written_after_a_reset_to_the_end_are_read_by_the_next_owner() {
     let of_poll: fn(Builder) -> Builder = |builder| builder;
     for build in [of_poll, Builder::finish_each] {
         virtually(async {

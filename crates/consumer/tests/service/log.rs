@@ -136,7 +136,7 @@ fn a_new_epoch_is_no_join_and_nothing_new_is_no_assignment() {
 }
 
 #[test]
-fn a_committed_start_is_a_line_for_whoever_looks_closely() {
+fn a_start_at_a_committed_offset_is_logged_at_debug_level() {
     virtually(async {
         let (log, _guard) = Log::from(tracing::Level::DEBUG);
         let cluster = cluster(1).await;
@@ -232,7 +232,7 @@ fn a_commit_that_fails_in_the_background_says_where_it_stands() {
 }
 
 #[test]
-fn what_is_assigned_by_hand_is_a_line_too() {
+fn a_manual_assignment_is_logged_too() {
     virtually(async {
         let (log, _guard) = Log::start();
         let cluster = cluster(3).await;

@@ -12,7 +12,7 @@ use crate::support::{cluster, member, read, virtually};
 /// a missing one is looked up. With no new record in the first, the second used to wait for
 /// `fetch.max.wait.ms`, 500 ms by default, as in Java.
 #[test]
-fn what_begins_a_moment_later_does_not_wait_until_the_first_has_something_new() {
+fn a_partition_that_starts_a_moment_later_does_not_wait_for_a_long_poll() {
     virtually(async {
         let cluster = cluster(2).await;
         let mut before = member(&cluster, "before").build().await.unwrap();

@@ -29,7 +29,7 @@ fn told(events: &Events, dropped: bool) -> usize {
 }
 
 #[test]
-fn what_is_open_can_be_asked_for_and_is_told_by_its_age_at_a_bounded_rate() {
+fn unfinished_records_can_be_queried_and_are_reported_by_age_at_a_bounded_rate() {
     virtually(async {
         let (log, _guard) = Log::start();
         let events = Events::default();

@@ -171,7 +171,7 @@ fn rests_for(rig: &mut Rig, pause: u64) -> Asked {
 }
 
 #[test]
-fn i12_nobody_who_is_left_out_waits_for_the_long_poll_of_those_who_have_nothing() {
+fn i12_a_partition_left_out_for_memory_does_not_wait_for_the_long_poll_of_others() {
     let (mut rig, charge) = one_left_out(small(40_000));
     // The other one is requested without a long poll, less and less often.
     for (nth, pause) in [20, 40, 80, 160, 320, 500, 500].into_iter().enumerate() {
@@ -194,7 +194,7 @@ fn i12_nobody_who_is_left_out_waits_for_the_long_poll_of_those_who_have_nothing(
 }
 
 #[test]
-fn safe15_i12_however_short_the_wait_who_is_left_out_makes_nobody_spin_and_comes_back_at_once() {
+fn safe15_i12_a_left_out_partition_causes_no_busy_loop_however_short_the_wait() {
     let (mut rig, charge) = one_left_out(Config { max_wait: Duration::ZERO, ..small(40_000) });
     for pause in [20, 40] {
         rests_for(&mut rig, pause);
@@ -206,7 +206,7 @@ fn safe15_i12_however_short_the_wait_who_is_left_out_makes_nobody_spin_and_comes
 }
 
 #[test]
-fn i12_who_is_left_out_and_stopped_makes_nobody_hurry() {
+fn i12_a_stopped_partition_that_was_left_out_shortens_no_wait() {
     let mut rig = Rig::with(small(40_000)).topic("a", &[1, 1]);
     rig.start("a", 0, 0);
     rig.start("a", 1, 0);

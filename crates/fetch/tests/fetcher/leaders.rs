@@ -100,7 +100,7 @@ fn i5_a_moved_partition_waits_for_the_view_and_for_nothing_more() {
 }
 
 #[test]
-fn i5_what_the_old_leader_says_after_the_move_is_ignored() {
+fn i5_a_late_response_of_the_old_leader_is_ignored() {
     for late in [error(0, ErrorCode::NotLeaderOrFollower), data(0, batch(10, 7))] {
         let mut rig = Rig::new().topic("a", &[1]);
         rig.start("a", 0, 10);
@@ -286,7 +286,7 @@ fn i9_the_leader_is_read_on_where_it_prefers_itself() {
 /// Brokers have swapped addresses: the leader answers at the replica's former address, as responses do not
 /// identify the broker.
 #[test]
-fn i9_what_sends_us_to_a_replica_is_no_replica_itself() {
+fn i9_a_replica_that_names_a_preferred_replica_is_left_for_the_leader() {
     for named in [2, 3] {
         let (mut rig, asked) = at_replica();
         rig.answer(&asked, response(8, vec![("a", vec![preferring(named)])]));

@@ -113,7 +113,7 @@ fn held_by_a_paused_one() -> (Rig, Vec<Chunk>) {
 }
 
 #[test]
-fn i12_what_was_taken_of_a_paused_partition_is_asked_for_when_another_starves() {
+fn i12_chunks_of_a_paused_partition_are_asked_back_when_another_starves() {
     let (mut rig, chunks) = held_by_a_paused_one();
     assert_eq!(asked_back(&mut rig), [""; 0], "it is being read");
     rig.fetcher.pause(&tp("a", 0), TOKEN);
@@ -207,7 +207,7 @@ fn i12_a_frame_that_others_read_too_is_not_worth_asking_for() {
 }
 
 #[test]
-fn i12_what_waits_here_goes_before_what_was_taken() {
+fn i12_queued_chunks_are_dropped_before_delivered_ones_are_asked_back() {
     let mut rig = with_budget(40_000).topic("a", &[1, 2]);
     rig.start("a", 0, 0);
     let mut asked = rig.ask();
@@ -246,7 +246,7 @@ fn safe3_a_partition_given_back_while_it_is_validated_is_read_from_where_the_app
 }
 
 #[test]
-fn safe3_what_is_queued_before_the_place_that_is_given_back_is_fetched_again() {
+fn safe3_chunks_queued_before_a_given_back_position_are_fetched_again() {
     let mut rig = with_budget(10_000).topic("a", &[1]);
     rig.start("a", 0, 0);
     let asked = rig.ask();
@@ -300,7 +300,7 @@ fn broken(good: Bytes, offset: i64) -> Bytes {
 }
 
 #[test]
-fn j1_whoever_was_told_of_an_error_is_told_when_what_lies_before_it_is_read_again() {
+fn j1_an_error_is_reported_again_when_records_before_it_are_read_again() {
     let mut rig = with_budget(10_000).topic("a", &[1, 2]);
     rig.start("a", 0, 0);
     let asked = rig.ask();
@@ -362,7 +362,7 @@ fn i12_a_pause_that_is_said_again_asks_again() {
 
 /// It was given back while it was stopped by an error that follows the records to read again.
 #[test]
-fn l8_whoever_stops_what_was_given_back_hears_from_where_it_is_to_be_read() {
+fn l8_stopping_a_rewound_partition_returns_the_position_to_read_from() {
     for (given, stopped) in [(0, 0), (1, 1), (5, 1)] {
         let mut rig = stopped_by_an_error_at_1();
         assert!(rig.fetcher.rewind(rig.now, &tp("a", 0), TOKEN, Position::at(given)));
@@ -391,7 +391,7 @@ fn i12_a_paused_partition_without_a_leader_gives_its_memory_up() {
 }
 
 #[test]
-fn i12_safe3_what_is_queued_of_a_partition_without_a_leader_is_dropped_and_read_again() {
+fn i12_safe3_queued_chunks_of_a_partition_without_a_leader_are_dropped_and_read_again() {
     let mut rig = with_budget(10_000).topic("a", &[1, 2]);
     rig.start_as("a", 0, TOKEN, Position { offset: 0, epoch: Some(5) });
     let asked = rig.ask();

@@ -49,7 +49,7 @@ fn b3_a_recreated_topic_gets_no_position_of_the_old_one() {
 }
 
 #[test]
-fn b3_what_was_asked_of_the_old_topic_says_nothing_of_the_new_one() {
+fn b3_a_response_about_the_old_topic_says_nothing_of_the_new_one() {
     // The old topic had other leaders, and later epochs; and its first records had the same offsets.
     let leader = LeaderIdAndEpoch { leader_id: 2, leader_epoch: 9 };
     let fenced = PartitionData { current_leader: Some(leader), ..error(0, ErrorCode::FencedLeaderEpoch) };

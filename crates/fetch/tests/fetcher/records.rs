@@ -345,7 +345,7 @@ fn input25_a_hidden_batch_with_a_wrong_checksum_does_not_move_the_position() {
 
 /// A moved partition does not count as a response without progress.
 #[test]
-fn input27_what_a_broker_refuses_does_not_count_as_an_answer_without_progress() {
+fn input27_a_refused_fetch_does_not_count_as_a_response_without_progress() {
     let (mut rig, mut asked) = asked_at(10, IsolationLevel::ReadUncommitted);
     let again = |rig: &mut Rig| {
         rig.pass_ms(2_000);

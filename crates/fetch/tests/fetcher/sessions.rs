@@ -102,7 +102,7 @@ fn i1_an_unknown_session_is_opened_anew_at_once() {
 
 /// As in Java. A broker that was downgraded reads by name, whichever topic has the name.
 #[test]
-fn b3_a_session_whose_topics_are_named_otherwise_now_refreshes_the_metadata() {
+fn b3_a_session_topic_id_error_refreshes_the_metadata() {
     for (code, refreshes) in
         [(ErrorCode::FetchSessionTopicIdError, true), (ErrorCode::InvalidFetchSessionEpoch, false)]
     {
@@ -149,7 +149,7 @@ fn i2_without_a_session_everything_is_said_each_time_and_nothing_spins() {
 }
 
 #[test]
-fn i3_what_was_not_asked_for_is_ignored() {
+fn i3_partitions_that_were_not_requested_are_ignored() {
     let mut rig = in_session();
     let asked = rig.ask();
     let stray = response(77, vec![("a", vec![data(7, batch(0, 3))]), ("b", vec![data(0, batch(0, 3))])]);
@@ -173,7 +173,7 @@ fn i3_a_paused_or_stopped_partition_is_forgotten() {
 }
 
 #[test]
-fn i3_of_a_broker_that_knows_topics_by_name_alone_each_is_forgotten_by_its_own() {
+fn i3_a_broker_without_topic_ids_is_told_to_forget_by_name() {
     let mut rig = Rig::new().topic("a", &[1, 1, 1]).topic("b", &[1]);
     for topic in ["a", "b"] {
         rig.topic_mut(topic).id = offtake_wire::Uuid::ZERO;
@@ -269,7 +269,7 @@ fn i13_topics_go_by_name_unless_all_have_ids() {
 
 /// The start of one partition is known a moment before that of another.
 #[test]
-fn what_starts_just_after_the_first_request_does_not_wait_for_a_long_poll() {
+fn a_partition_that_starts_just_after_the_first_request_does_not_wait_for_a_long_poll() {
     let mut rig = Rig::new().topic("a", &[1, 1]);
     rig.start("a", 0, 10);
     let first = rig.ask();
@@ -476,7 +476,7 @@ fn i12_without_a_session_each_request_begins_behind_what_was_sent_last() {
 }
 
 #[test]
-fn i12_without_a_session_nobody_starves_who_reads_fast() {
+fn i12_without_a_session_no_partition_of_a_fast_reader_starves() {
     let mut rig = Rig::new().topic("a", &[1; 10]);
     for partition in 0..10 {
         rig.start("a", partition, 0);

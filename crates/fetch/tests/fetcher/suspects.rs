@@ -121,7 +121,7 @@ fn i10_partitions_known_to_have_records_are_suspected_first() {
 }
 
 #[test]
-fn i10_who_is_paused_stopped_or_sought_meanwhile_is_not_taken_for_it() {
+fn i10_a_partition_paused_stopped_or_sought_meanwhile_is_not_suspected() {
     let mut rig = flowing(4);
     let asked = rig.ask();
     rig.too_large(&asked, SIZE);

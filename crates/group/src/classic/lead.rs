@@ -280,7 +280,7 @@ mod tests {
     const RACKS: [&str; 3] = ["a", "b", "c"];
 
     #[test]
-    fn who_is_in_a_rack_gets_what_is_there() {
+    fn a_member_in_a_rack_gets_the_partitions_of_that_rack() {
         let cluster = cluster(&[0, 1, 2], RACKS, &[2, 1, 0]);
         assert_eq!(given(&mut lead(&[Some("a"), Some("b"), Some("c")]), &cluster), [[2], [1], [0]]);
         assert_eq!(given(&mut lead(&[None, None, None]), &cluster), [[0], [1], [2]]);

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn m2_what_passes_is_asked_again_and_what_does_not_is_done_without() {
+    fn m2_retriable_errors_of_the_session_timeout_lookup_are_retried_and_others_end_it() {
         let (mut session, mut ids, now) = begun();
         session.look_up(now);
         let id = session.poll_transmit(now, &mut ids).unwrap().id;

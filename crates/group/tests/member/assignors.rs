@@ -288,7 +288,7 @@ fn ab(of_a: MemberSubscription, of_b: MemberSubscription) -> Members {
 }
 
 #[test]
-fn d6_what_an_own_assignor_gets_wrong_is_put_right_and_told() {
+fn d6_mistakes_of_a_custom_assignor_are_corrected_and_reported() {
     let partitions: Partitions = [("t", 4), ("u", 1)].into_iter().collect();
     let members = ab(claiming(&["t"], &[], -1), claiming(&["t", "u"], &[], -1));
     let assignor = told(
@@ -322,7 +322,7 @@ fn d6_what_an_own_assignor_gets_wrong_is_put_right_and_told() {
 }
 
 #[test]
-fn e1_an_own_cooperative_assignor_that_forgets_who_has_what_gives_nothing_two_owners() {
+fn e1_a_custom_cooperative_assignor_that_ignores_ownership_gives_no_partition_two_owners() {
     let partitions: Partitions = [("t", 4)].into_iter().collect();
     let members = ab(claiming(&["t"], &[("t", 0), ("t", 1), ("t", 2)], 3), claiming(&["t"], &[("t", 2)], 1));
     // The partitions of a go to b and vice versa; the free one goes to b.

@@ -440,7 +440,7 @@ fn g1_a_fence_is_the_end_wherever_it_is_met() {
 }
 
 #[test]
-fn e4_a_commit_refused_for_who_we_were_means_nothing() {
+fn e4_a_refused_commit_of_a_former_identity_is_ignored() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.settles_with(1, &[0]);
     let old = hand.member.identity().unwrap();
@@ -519,7 +519,7 @@ fn safe9_a_revoke_that_nobody_has_heard_of_is_lost_when_everything_is() {
 }
 
 #[test]
-fn safe9_what_is_being_revoked_is_not_lost_too() {
+fn safe9_partitions_being_revoked_are_not_lost_too() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.settles_with(1, &[0, 1]);
     hand.wait(BEAT);
@@ -552,7 +552,7 @@ fn safe9_what_is_being_revoked_is_not_lost_too() {
 /// Nothing else is lost than what is being revoked, so no event reports it; and we rejoin only when that is
 /// released.
 #[test]
-fn h7_what_is_being_revoked_when_the_group_goes_on_without_us_is_committed_no_more() {
+fn h7_partitions_being_revoked_when_the_group_moves_on_are_not_committed() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.settles_with(1, &[0]);
     hand.wait(BEAT);
@@ -605,7 +605,7 @@ fn e5_a_static_member_that_a_generation_has_passed_by_has_lost_what_it_held() {
 /// protocol under its old id. Found by the arena (2002074): the member kept reading what had been assigned to
 /// another.
 #[test]
-fn c8_who_is_taken_in_by_a_group_that_began_anew_has_lost_what_it_held() {
+fn c8_a_member_accepted_by_a_recreated_group_has_lost_its_partitions() {
     for (generation, keeps) in [(2, false), (3, true), (4, true)] {
         let mut hand = Hand::new(config(Assignor::CooperativeSticky));
         hand.settles_with(3, &[0, 1]);
@@ -624,7 +624,7 @@ fn c8_who_is_taken_in_by_a_group_that_began_anew_has_lost_what_it_held() {
 /// A KIP-848 group removes a member of the classic protocol for this, and adds it again under its old id.
 /// Found by the arena (138321): it committed offsets of partitions that another member owned.
 #[test]
-fn f12_who_took_too_long_to_let_go_in_a_group_of_both_protocols_has_lost_what_it_kept() {
+fn f12_a_member_that_revoked_too_slowly_in_a_mixed_group_has_lost_its_partitions() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.settles_with(3, &[0, 1]);
     hand.wait(BEAT);
@@ -648,7 +648,7 @@ fn f12_who_took_too_long_to_let_go_in_a_group_of_both_protocols_has_lost_what_it
 }
 
 #[test]
-fn e5_who_only_waited_long_for_the_others_keeps_what_it_holds() {
+fn e5_a_member_that_waited_long_for_the_others_keeps_its_partitions() {
     let mut hand =
         Hand::new(Config { instance_id: Some("one".into()), ..config(Assignor::CooperativeSticky) });
     hand.settles_with(3, &[0, 1]);
@@ -727,7 +727,7 @@ fn safe6_a_session_counts_from_the_first_join_where_that_is_sent_again() {
 /// Neither JoinGroup nor SyncGroup renews the session of a member for which they change nothing. Found by the
 /// arena (47002).
 #[test]
-fn safe7_who_joins_a_generation_again_that_still_goes_on_proves_itself_first() {
+fn safe7_a_member_that_rejoins_its_generation_heartbeats_before_it_owns_anything() {
     let mut hand =
         Hand::new(Config { instance_id: Some("one".into()), ..config(Assignor::CooperativeSticky) });
     hand.settles_with(3, &[0]);
@@ -782,7 +782,7 @@ fn e1_a_static_member_that_was_out_while_letting_go_still_joins_again_for_the_ot
 }
 
 #[test]
-fn d3_who_is_cut_off_while_joining_asks_again_under_the_same_name() {
+fn d3_a_member_that_is_cut_off_while_joining_keeps_its_member_id() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     assert_eq!(hand.joins().member_id, "");
     let required = JoinGroupResponse {
@@ -858,7 +858,7 @@ fn e8_a_static_member_that_is_not_polled_leaves_for_good_if_it_is_told_to() {
 }
 
 #[test]
-fn n1_who_leaves_before_it_has_a_name_leaves_no_ghost() {
+fn n1_leaving_before_the_member_id_is_known_leaves_no_ghost() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.joins();
     hand.member.leave(hand.now, "changed our mind", GroupMembership::Default);
@@ -1107,7 +1107,7 @@ fn d11_while_a_join_waits_heartbeats_of_the_old_generation_keep_what_is_kept() {
 }
 
 #[test]
-fn safe6_what_is_kept_while_a_join_waits_is_kept_no_longer_than_the_group_would_wait() {
+fn safe6_partitions_kept_during_a_join_are_kept_no_longer_than_the_rebalance_timeout() {
     let mut hand = waits_to_join();
     let undisturbed = hand.now - Duration::from_millis(BEAT);
     for _ in 0..97 {
@@ -1157,7 +1157,7 @@ fn safe6_a_join_that_is_given_up_is_withdrawn() {
 /// The JoinGroup may have been answered long ago: the next rebalance waits for this member since then. Found
 /// by the arena (5213095).
 #[test]
-fn d4_a_rebalance_that_follows_at_once_waits_for_who_joined_the_one_before() {
+fn d4_the_next_rebalance_waits_for_a_member_since_its_last_join() {
     let mut hand = waits_to_join();
     let joined_at = hand.now;
     for _ in 0..97 {
@@ -1207,7 +1207,7 @@ fn e4_an_old_generation_that_is_over_before_the_join_is_answered_costs_nothing()
 }
 
 #[test]
-fn c3_a_join_whose_answer_is_lost_is_asked_again_once_the_generation_is_known_to_be_over() {
+fn c3_a_lost_join_is_repeated_once_the_generation_is_known_to_be_over() {
     let mut hand = waits_to_join();
     hand.waits_and_polls(BEAT);
     hand.sends();

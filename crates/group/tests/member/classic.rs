@@ -335,7 +335,7 @@ fn e6_a_vote_that_turns_eager_takes_nothing_that_somebody_still_holds() {
 }
 
 #[test]
-fn e11_what_is_revoked_and_comes_back_is_assigned_anew() {
+fn e11_partitions_revoked_and_returned_are_assigned_anew() {
     let mut sim = eager(21);
     let a = sim.join();
     sim.settle();
@@ -464,7 +464,7 @@ fn new_partitions_are_noticed_by_the_leader_alone_and_assigned() {
 }
 
 #[test]
-fn m1_who_does_not_poll_leaves_and_comes_back_with_the_next_poll() {
+fn m1_a_member_that_does_not_poll_leaves_and_rejoins_with_the_next_poll() {
     let mut sim = cooperative(30);
     let (a, b) = (sim.join(), sim.join());
     sim.settle();
@@ -486,7 +486,7 @@ fn m1_who_does_not_poll_leaves_and_comes_back_with_the_next_poll() {
 }
 
 #[test]
-fn m2_who_cannot_reach_the_coordinator_for_a_session_has_lost_what_it_had() {
+fn m2_a_member_cut_off_for_a_session_has_lost_its_partitions() {
     for assignors in [&[Range], &[CooperativeSticky]] {
         let mut sim = Sim::seeded(31).with_topic("orders", 4).with(assignors);
         let (a, b) = (sim.join(), sim.join());
@@ -504,7 +504,7 @@ fn m2_who_cannot_reach_the_coordinator_for_a_session_has_lost_what_it_had() {
 }
 
 #[test]
-fn m4_who_wakes_from_a_stop_beyond_its_session_hands_nothing_out() {
+fn m4_a_member_that_wakes_after_its_session_hands_nothing_out() {
     let mut sim = cooperative(32);
     let (a, b) = (sim.join(), sim.join());
     sim.settle();
@@ -557,7 +557,7 @@ fn n2_leaving_without_a_coordinator_is_given_up_in_time() {
 }
 
 #[test]
-fn who_leaves_and_subscribes_again_is_not_overtaken_by_its_own_goodbye() {
+fn a_member_that_resubscribes_is_not_overtaken_by_its_own_leave_request() {
     let mut sim = eager(36);
     let a = sim.join();
     sim.settle();

@@ -32,7 +32,7 @@ fn a_lonely_member_gets_everything() {
 }
 
 #[test]
-fn f14_who_joins_says_everything_and_later_only_what_is_new() {
+fn f14_the_first_heartbeat_has_all_fields_and_later_ones_only_changes() {
     let mut sim = modern(2);
     sim.template.protocol = Protocol::Consumer { remote_assignor: Some("range".into()) };
     sim.template.rack = Some("r".into());
@@ -91,7 +91,7 @@ fn heartbeats_go_on_while_the_application_lets_go() {
 }
 
 #[test]
-fn f1_who_is_fenced_loses_everything_lets_go_and_joins_under_the_same_name() {
+fn f1_a_fenced_member_loses_everything_and_rejoins_under_the_same_member_id() {
     let mut sim = modern(6);
     let a = sim.join();
     sim.settle();
@@ -176,7 +176,7 @@ fn f4_a_topic_without_a_name_is_parked_and_not_said_to_be_owned() {
 }
 
 #[test]
-fn f4_what_is_parked_is_forgotten_with_the_membership() {
+fn f4_unnamed_topic_ids_are_forgotten_with_the_membership() {
     let mut sim = modern(11);
     let a = sim.join();
     sim.processes[a].cluster = Arc::default();
@@ -263,7 +263,7 @@ fn f7_a_target_that_changes_while_the_application_lets_go_counts_and_the_old_one
 }
 
 #[test]
-fn f8_who_does_not_poll_leaves_and_comes_back_with_the_next_poll() {
+fn f8_a_member_that_does_not_poll_leaves_and_rejoins_with_the_next_poll() {
     for instance in [None, Some("i")] {
         let mut sim = modern(15);
         let a = match instance {
@@ -302,7 +302,7 @@ fn f9_leaving_at_the_wrong_broker_is_retried_and_an_unknown_member_has_left() {
 }
 
 #[test]
-fn f11_what_cannot_be_mended_ends_it_with_a_sentence() {
+fn f11_an_unrecoverable_error_ends_the_member_with_a_clear_message() {
     let cases = [
         (ErrorCode::UnsupportedAssignor, "UNSUPPORTED_ASSIGNOR"),
         (ErrorCode::InvalidRegularExpression, "RE2 syntax"),
@@ -429,7 +429,7 @@ fn d8_a_subscription_that_changes_is_said_at_once() {
 }
 
 #[test]
-fn m2_who_cannot_reach_the_coordinator_for_a_session_has_lost_what_it_had() {
+fn m2_a_member_cut_off_for_a_session_has_lost_its_partitions() {
     let mut sim = modern(24);
     let (a, b) = (sim.join(), sim.join());
     sim.settle();
@@ -444,7 +444,7 @@ fn m2_who_cannot_reach_the_coordinator_for_a_session_has_lost_what_it_had() {
 }
 
 #[test]
-fn m4_who_wakes_from_a_stop_beyond_its_session_hands_nothing_out() {
+fn m4_a_member_that_wakes_after_its_session_hands_nothing_out() {
     let mut sim = modern(25);
     let (a, b) = (sim.join(), sim.join());
     sim.settle();

@@ -31,7 +31,7 @@ fn last_gain(sim: &Sim, who: usize) -> Millis {
 }
 
 #[test]
-fn live3_what_moves_is_nobodys_for_far_less_than_a_heartbeat_interval() {
+fn live3_a_moving_partition_is_unowned_for_far_less_than_a_heartbeat_interval() {
     for seed in 0..20 {
         let mut sim = cooperative(seed, 6);
         sim.join();
@@ -64,7 +64,7 @@ fn live3_a_listener_that_takes_a_second_is_waited_for_at_the_same_pace() {
 }
 
 #[test]
-fn live3_who_beats_in_step_with_the_dead_hears_of_it_just_after_its_session() {
+fn live3_members_learn_of_a_death_just_after_its_session_ends() {
     for seed in 0..20 {
         let sim = Sim::seeded(seed).with_topic("orders", 6).with(&[BuiltIn::Range]);
         let mut sim = sim.with_session(Duration::from_secs(9));
@@ -147,7 +147,7 @@ fn d9_a_static_member_has_as_long_to_revoke_as_the_group_allows() {
 
 /// One of two members takes 25 s to revoke, longer than a session; the other has rejoined and waits for it.
 #[test]
-fn d11_what_is_kept_is_handed_out_however_long_others_take_to_revoke() {
+fn d11_kept_partitions_are_delivered_however_long_others_take_to_revoke() {
     let mut sim = cooperative(42, 6);
     let (slow, fast) = (sim.join(), sim.join());
     sim.settle();

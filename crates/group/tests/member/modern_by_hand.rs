@@ -555,7 +555,7 @@ fn m2_the_session_timeout_that_is_learnt_counts() {
 }
 
 #[test]
-fn live3_who_has_just_joined_asks_often_for_two_intervals_and_then_as_the_broker_wants() {
+fn live3_a_new_member_heartbeats_often_for_two_intervals_and_then_as_the_broker_wants() {
     let mut hand = Hand::knowing(None);
     hand.member.subscribe(hand.now, topics(&["a"]));
     hand.says().unwrap();
@@ -569,7 +569,7 @@ fn live3_who_has_just_joined_asks_often_for_two_intervals_and_then_as_the_broker
 }
 
 #[test]
-fn live3_what_is_let_go_is_said_at_once_and_what_follows_is_asked_for_often() {
+fn live3_a_revocation_is_sent_at_once_and_followed_by_a_heartbeat_burst() {
     let mut hand = Hand::knowing(None);
     hand.member.subscribe(hand.now, topics(&["a"]));
     hand.settles_with(&[0, 1]);
@@ -759,7 +759,7 @@ fn g6_an_instance_id_in_use_is_waited_for_anew_when_the_coordinator_changes() {
 }
 
 #[test]
-fn h7_what_is_being_revoked_when_it_is_fenced_is_committed_no_more() {
+fn h7_partitions_being_revoked_when_fenced_are_not_committed() {
     let mut hand = Hand::knowing(None);
     hand.member.subscribe(hand.now, topics(&["a"]));
     hand.settles_with(&[0]);
@@ -935,7 +935,7 @@ fn c2_a_member_whose_heartbeat_is_refused_waits_before_the_next_one() {
 
 /// A missing group ends a membership; a joining member has none to lose.
 #[test]
-fn a_group_that_is_not_found_is_no_loss_for_who_has_not_joined() {
+fn a_missing_group_is_no_loss_for_a_member_that_has_not_joined() {
     let mut hand = Hand::knowing(None);
     hand.member.subscribe(hand.now, topics(&["a"]));
     hand.says().unwrap();

@@ -17,7 +17,7 @@ const REFUSED: Duration = Duration::from_secs(600);
 
 /// The kinds of requests to a broker in a round, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Question {
+pub(super) enum RequestKind {
     Groups,
     Members,
     Committed,
@@ -28,15 +28,15 @@ pub(super) enum Question {
 }
 
 /// Formatted to complete "did not".
-impl fmt::Display for Question {
+impl fmt::Display for RequestKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Groups => "list its groups",
             Self::Members => "describe its groups",
-            Self::Committed => "say what its groups have committed",
+            Self::Committed => "return committed offsets",
             Self::Offsets => "list offsets",
-            Self::Settings => "say how topics are set",
-            Self::Sizes => "say how large logs are",
+            Self::Settings => "return topic configurations",
+            Self::Sizes => "return log sizes",
             Self::Records => "read timestamps",
         })
     }
@@ -46,21 +46,21 @@ impl fmt::Display for Question {
 /// silent, it is slow in that kind of request only, and still gets the others.
 #[derive(Debug, Default)]
 pub(super) struct Brokers {
-    silent: BTreeMap<BrokerId, Resting>,
-    slow: BTreeMap<(BrokerId, Question), Resting>,
+    silent: BTreeMap<BrokerId, Paused>,
+    slow: BTreeMap<(BrokerId, RequestKind), Paused>,
     /// Until when a refused kind of request is not sent to a broker.
-    refused: BTreeMap<(BrokerId, Question), Instant>,
+    refused: BTreeMap<(BrokerId, RequestKind), Instant>,
     /// The brokers that have responded in this round.
-    heard: BTreeSet<BrokerId>,
+    responded: BTreeSet<BrokerId>,
 }
 
 #[derive(Debug)]
-struct Resting {
+struct Paused {
     until: Instant,
     wait: Duration,
 }
 
-impl Resting {
+impl Paused {
     /// Pauses from now on, for longer than the last time.
     fn again(last: Option<&Self>, now: Instant) -> Self {
         let wait = last.map_or(FIRST, |last| LONGEST.min(last.wait * 2));
@@ -70,56 +70,53 @@ impl Resting {
 
 impl Brokers {
     pub(super) fn begin_round(&mut self) {
-        self.heard.clear();
+        self.responded.clear();
     }
 
-    pub(super) fn may_ask(&self, broker: BrokerId, question: Question, now: Instant) -> bool {
-        let resting = [self.silent.get(&broker), self.slow.get(&(broker, question))];
-        let resting = resting.into_iter().flatten().map(|resting| resting.until);
-        resting.chain(self.refused.get(&(broker, question)).copied()).all(|until| until <= now)
+    pub(super) fn may_ask(&self, broker: BrokerId, kind: RequestKind, now: Instant) -> bool {
+        let paused = [self.silent.get(&broker), self.slow.get(&(broker, kind))];
+        let paused = paused.into_iter().flatten().map(|paused| paused.until);
+        paused.chain(self.refused.get(&(broker, kind)).copied()).all(|until| until <= now)
     }
 
     /// Notes a refusal. Returns whether no other broker has refused this kind before.
-    pub(super) fn refused(&mut self, broker: BrokerId, question: Question, now: Instant) -> bool {
-        let is_first = self.refused.keys().all(|(_, refused)| *refused != question);
-        self.refused.insert((broker, question), clock::later(now, REFUSED));
+    pub(super) fn refused(&mut self, broker: BrokerId, kind: RequestKind, now: Instant) -> bool {
+        let is_first = self.refused.keys().all(|(_, refused)| *refused != kind);
+        self.refused.insert((broker, kind), clock::later(now, REFUSED));
         is_first
     }
 
-    pub(super) fn answered(&mut self, broker: BrokerId, question: Question) {
-        self.heard.insert(broker);
+    pub(super) fn answered(&mut self, broker: BrokerId, kind: RequestKind) {
+        self.responded.insert(broker);
         self.silent.remove(&broker);
-        self.slow.remove(&(broker, question));
+        self.slow.remove(&(broker, kind));
     }
 
     /// Notes a missing response.
-    pub(super) fn failed(&mut self, broker: BrokerId, question: Question, now: Instant) {
-        if !self.may_ask(broker, question, now) {
+    pub(super) fn failed(&mut self, broker: BrokerId, kind: RequestKind, now: Instant) {
+        if !self.may_ask(broker, kind, now) {
             return;
         }
-        if self.heard.contains(&broker) {
-            let key = (broker, question);
-            self.slow.insert(key, Resting::again(self.slow.get(&key), now));
+        if self.responded.contains(&broker) {
+            let key = (broker, kind);
+            self.slow.insert(key, Paused::again(self.slow.get(&key), now));
         } else {
-            self.silent.insert(broker, Resting::again(self.silent.get(&broker), now));
+            self.silent.insert(broker, Paused::again(self.silent.get(&broker), now));
         }
     }
 
     /// A sentence about each paused broker.
-    pub(super) fn resting(&self, now: Instant) -> Vec<String> {
-        let left = |resting: &Resting| resting.until.saturating_duration_since(now);
-        let silent =
-            self.silent.iter().filter(|(_, resting)| resting.until > now).map(|(broker, resting)| {
-                let seconds = left(resting).as_secs();
-                format!(
-                    "{broker} did not answer, and is asked again in {seconds} s: what it knows is as it was"
-                )
-            });
-        let slow = self.slow.iter().filter(|(_, resting)| resting.until > now);
-        let slow = slow.map(|((broker, question), resting)| {
-            let seconds = left(resting).as_secs();
+    pub(super) fn paused(&self, now: Instant) -> Vec<String> {
+        let left = |paused: &Paused| paused.until.saturating_duration_since(now);
+        let silent = self.silent.iter().filter(|(_, paused)| paused.until > now).map(|(broker, paused)| {
+            let seconds = left(paused).as_secs();
+            format!("{broker} did not respond: no requests for {seconds} s; its data is unchanged")
+        });
+        let slow = self.slow.iter().filter(|(_, paused)| paused.until > now);
+        let slow = slow.map(|((broker, kind), paused)| {
+            let seconds = left(paused).as_secs();
             format!(
-                "{broker} did not {question} in time, and is asked to again in {seconds} s: that is as it was"
+                "{broker} did not {kind} in time: no such requests for {seconds} s; this data is unchanged"
             )
         });
         silent.chain(slow).collect()
@@ -146,15 +143,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_asked_for_now_and_then_and_all_else_as_before() {
+    fn a_refused_request_is_retried_rarely_and_others_go_on() {
         let (mut brokers, now) = (Brokers::default(), clock::now());
-        assert!(brokers.refused(ONE, Question::Sizes, now), "the first time it is told");
-        assert!(!brokers.refused(BrokerId(2), Question::Sizes, now));
-        assert!(!brokers.may_ask(ONE, Question::Sizes, now) && brokers.may_ask(ONE, Question::Offsets, now));
-        assert!(brokers.resting(now).is_empty(), "it answers");
+        assert!(brokers.refused(ONE, RequestKind::Sizes, now), "the first time it is told");
+        assert!(!brokers.refused(BrokerId(2), RequestKind::Sizes, now));
+        assert!(
+            !brokers.may_ask(ONE, RequestKind::Sizes, now) && brokers.may_ask(ONE, RequestKind::Offsets, now)
+        );
+        assert!(brokers.paused(now).is_empty(), "it answers");
         let later = now + REFUSED;
-        assert!(brokers.may_ask(ONE, Question::Sizes, later));
-        assert!(!brokers.refused(ONE, Question::Sizes, later));
+        assert!(brokers.may_ask(ONE, RequestKind::Sizes, later));
+        assert!(!brokers.refused(ONE, RequestKind::Sizes, later));
     }
 
     #[test]
@@ -163,18 +162,18 @@ mod tests {
         let mut now = clock::now();
         for seconds in [5, 10, 20, 40, 60, 60] {
             brokers.begin_round();
-            brokers.failed(ONE, Question::Groups, now);
-            brokers.failed(ONE, Question::Members, now); // another step of the same round
-            let told = brokers.resting(now);
-            assert!(told.len() == 1 && told[0].contains(&format!("again in {seconds} s")), "{told:?}");
-            assert!(!brokers.may_ask(ONE, Question::Offsets, now));
+            brokers.failed(ONE, RequestKind::Groups, now);
+            brokers.failed(ONE, RequestKind::Members, now); // another step of the same round
+            let told = brokers.paused(now);
+            assert!(told.len() == 1 && told[0].contains(&format!("no requests for {seconds} s")), "{told:?}");
+            assert!(!brokers.may_ask(ONE, RequestKind::Offsets, now));
             now += Duration::from_secs(seconds);
-            assert!(brokers.may_ask(ONE, Question::Groups, now));
+            assert!(brokers.may_ask(ONE, RequestKind::Groups, now));
         }
-        brokers.answered(ONE, Question::Groups);
+        brokers.answered(ONE, RequestKind::Groups);
         brokers.begin_round();
-        brokers.failed(ONE, Question::Groups, now);
-        assert!(brokers.resting(now)[0].contains("again in 5 s"));
+        brokers.failed(ONE, RequestKind::Groups, now);
+        assert!(brokers.paused(now)[0].contains("no requests for 5 s"));
     }
 
     #[test]
@@ -183,17 +182,17 @@ mod tests {
         let mut now = clock::now();
         for seconds in [5, 10, 20, 40, 60, 60] {
             brokers.begin_round();
-            brokers.answered(ONE, Question::Groups);
-            brokers.failed(ONE, Question::Members, now);
-            brokers.answered(ONE, Question::Offsets);
-            let told = brokers.resting(now);
-            assert!(told.len() == 1 && told[0].contains(&format!("again in {seconds} s")), "{told:?}");
-            assert!(!brokers.may_ask(ONE, Question::Members, now));
-            assert!(brokers.may_ask(ONE, Question::Committed, now));
+            brokers.answered(ONE, RequestKind::Groups);
+            brokers.failed(ONE, RequestKind::Members, now);
+            brokers.answered(ONE, RequestKind::Offsets);
+            let told = brokers.paused(now);
+            assert!(told.len() == 1 && told[0].contains(&format!("no requests for {seconds} s")), "{told:?}");
+            assert!(!brokers.may_ask(ONE, RequestKind::Members, now));
+            assert!(brokers.may_ask(ONE, RequestKind::Committed, now));
             now += Duration::from_secs(seconds);
         }
-        brokers.answered(ONE, Question::Members);
-        brokers.failed(ONE, Question::Members, now);
-        assert!(brokers.resting(now)[0].contains("again in 5 s"));
+        brokers.answered(ONE, RequestKind::Members);
+        brokers.failed(ONE, RequestKind::Members, now);
+        assert!(brokers.paused(now)[0].contains("no requests for 5 s"));
     }
 }

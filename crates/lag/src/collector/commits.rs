@@ -9,7 +9,7 @@ use offtake_admin::{
     BrokerId, Error, ErrorKind, IsolationLevel, OffsetSpec, TopicPartition, survey::Answers,
 };
 
-use super::{Collector, brokers::Question, logs::Leaders};
+use super::{Collector, brokers::RequestKind, logs::Leaders};
 use crate::offsets_topic::{Shard, TOPIC, partition_of};
 
 /// How long to wait until everything committed before the round has been read. It is read at once, except after an open
@@ -66,7 +66,7 @@ impl Collector {
         let (read, groups) = self.read_committed(groups, failures).await;
         let brokers: BTreeSet<_> = groups.iter().map(|(broker, _)| *broker).collect();
         let mut committed = self.survey().committed(groups).await;
-        self.note(Question::Committed, &brokers, &committed, failures);
+        self.note(RequestKind::Committed, &brokers, &committed, failures);
         committed.found.extend(read);
         committed
     }
@@ -100,10 +100,13 @@ impl Collector {
             let what = match wanted.len() {
                 0 => format!("{TOPIC} cannot be seen"),
                 all => {
-                    format!("{} of {all} partitions of {TOPIC} are not read to their end", all - read.len())
+                    format!("{} of {all} partitions of {TOPIC} are not read to the end", all - read.len())
                 }
             };
-            failures.push(format!("{what}{why}: what {} groups have committed is asked for", unknown.len()));
+            failures.push(format!(
+                "{what}{why}: the offsets of {} groups are fetched from their coordinators",
+                unknown.len()
+            ));
         }
         (found, unknown)
     }
@@ -113,7 +116,7 @@ impl Collector {
         let mut leaders = Leaders::new();
         for partition in wanted {
             let partition = TopicPartition::new(TOPIC, *partition);
-            if let Some(leader) = self.leader(&partition, Question::Offsets) {
+            if let Some(leader) = self.leader(&partition, RequestKind::Offsets) {
                 leaders.entry(leader).or_default().push(partition);
             }
         }
@@ -122,7 +125,7 @@ impl Collector {
         }
         let all = IsolationLevel::ReadUncommitted;
         let ends = self.survey().list_offsets(&leaders, OffsetSpec::Latest, all).await;
-        self.mark(Question::Offsets, leaders.keys(), &ends.failed);
+        self.mark(RequestKind::Offsets, leaders.keys(), &ends.failed);
         if !ends.failed.is_empty() {
             self.described = None; // the partition may have moved
         }

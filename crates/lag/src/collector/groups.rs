@@ -4,20 +4,20 @@ use std::collections::BTreeSet;
 
 use offtake_admin::{BrokerId, ErrorCode, GroupDescription, GroupListing, survey::Answers};
 
-use super::{Collector, brokers::Question};
+use super::{Collector, brokers::RequestKind};
 use crate::sample::{GroupSample, MemberSample, Sample};
 
 impl Collector {
     pub(super) async fn ask_groups(&mut self, sample: &mut Sample, failures: &mut Vec<String>) {
         self.list_groups(failures).await;
-        let may_ask = |group: &&GroupListing| self.may_ask(group.coordinator, Question::Members);
+        let may_ask = |group: &&GroupListing| self.may_ask(group.coordinator, RequestKind::Members);
         let asked: Vec<GroupListing> = self.listed.values().filter(may_ask).cloned().collect();
         let limit = self.config().broker_timeout;
         let mut described = self.admin.survey(limit).describe_groups(&self.cluster, &asked).await;
         self.forget_deleted(&mut described);
         let brokers: BTreeSet<_> = asked.iter().map(|group| group.coordinator).collect();
-        self.note(Question::Members, &brokers, &described, failures);
-        let may_ask = |group: &&GroupListing| self.may_ask(group.coordinator, Question::Committed);
+        self.note(RequestKind::Members, &brokers, &described, failures);
+        let may_ask = |group: &&GroupListing| self.may_ask(group.coordinator, RequestKind::Committed);
         let coordinated = self.listed.values().filter(may_ask);
         let coordinated: Vec<_> = coordinated.map(|group| (group.coordinator, group.group.clone())).collect();
         let mut committed = self.committed(coordinated, failures).await;
@@ -66,10 +66,10 @@ impl Collector {
     /// previous round. Otherwise it may be moving to another coordinator, which does not list it while loading.
     async fn list_groups(&mut self, failures: &mut Vec<String>) {
         let brokers: Vec<_> = self.cluster.brokers.keys().copied().collect();
-        let may_ask = |broker: &BrokerId| self.may_ask(*broker, Question::Groups);
+        let may_ask = |broker: &BrokerId| self.may_ask(*broker, RequestKind::Groups);
         let asked: Vec<_> = brokers.iter().copied().filter(may_ask).collect();
         let answers = self.survey().groups(asked.iter().copied()).await;
-        self.note(Question::Groups, &asked, &answers, failures);
+        self.note(RequestKind::Groups, &asked, &answers, failures);
         if self.brokers_before.iter().eq(&brokers) && answers.found.len() == brokers.len() {
             self.listed.clear();
         }
@@ -86,12 +86,12 @@ impl Collector {
     /// Reports failures, and notes their consequences for the next rounds.
     pub(super) fn note<'a, K, V>(
         &mut self,
-        question: Question,
+        kind: RequestKind,
         asked: impl IntoIterator<Item = &'a BrokerId>,
         answers: &Answers<K, V>,
         failures: &mut Vec<String>,
     ) {
-        self.mark(question, asked, &answers.failed);
+        self.mark(kind, asked, &answers.failed);
         for failed in &answers.failed {
             if failed.error.is_retriable() {
                 // Something may have moved: the next round updates the metadata.

@@ -10,7 +10,7 @@ use offtake_admin::{
 };
 use offtake_client::clock;
 
-use super::{Collector, brokers::Question, is_due};
+use super::{Collector, brokers::RequestKind, is_due};
 use crate::sample::{LogSample, Retention, Sample, TopicSample};
 
 /// The settings that delete records.
@@ -50,7 +50,7 @@ impl Collector {
         let mut leaders = Leaders::new();
         let mut leaderless = BTreeSet::new();
         for partition in &wanted {
-            match self.leader(partition, Question::Offsets) {
+            match self.leader(partition, RequestKind::Offsets) {
                 Some(leader) => leaders.entry(leader).or_default().push(partition.clone()),
                 None if self.exists(partition) => drop(leaderless.insert(partition)),
                 None if self.missing.contains(partition) => {
@@ -90,12 +90,12 @@ impl Collector {
         let (all, stable) = (IsolationLevel::ReadUncommitted, IsolationLevel::ReadCommitted);
         let starts = self.survey().list_offsets(&leaders, OffsetSpec::Earliest, all).await;
         self.note_offsets(&leaders, &starts, failures);
-        leaders.retain(|leader, _| self.may_ask(*leader, Question::Offsets));
+        leaders.retain(|leader, _| self.may_ask(*leader, RequestKind::Offsets));
         // Brokers that respond at once read their end offsets now; a broker that does not respond in time is not in the sample.
         (sample.now, sample.wall_ms) = (clock::now(), clock::wall_ms());
         let ends = self.survey().list_offsets(&leaders, OffsetSpec::Latest, all).await;
         self.note_offsets(&leaders, &ends, failures);
-        leaders.retain(|leader, _| self.may_ask(*leader, Question::Offsets));
+        leaders.retain(|leader, _| self.may_ask(*leader, RequestKind::Offsets));
         let stables = match self.config().isolation {
             IsolationLevel::ReadCommitted => {
                 let stables = self.survey().list_offsets(&leaders, OffsetSpec::Latest, stable).await;
@@ -135,7 +135,7 @@ impl Collector {
                 });
             }
         }
-        self.note(Question::Offsets, asked.keys(), &told, failures);
+        self.note(RequestKind::Offsets, asked.keys(), &told, failures);
     }
 
     /// Reports the known topics, and requests the retention settings of the others.
@@ -157,11 +157,11 @@ impl Collector {
             .iter()
             .filter(|topic| self.cluster.topics.contains_key(*topic) && !self.retention.contains_key(*topic));
         let unknown: Vec<Topic> = unknown.cloned().collect();
-        let may_ask = |broker: &BrokerId| self.may_ask(*broker, Question::Settings);
+        let may_ask = |broker: &BrokerId| self.may_ask(*broker, RequestKind::Settings);
         let broker = self.cluster.brokers.keys().copied().find(may_ask);
         if let (Some(broker), false) = (broker, unknown.is_empty()) {
             let answers = self.survey().topic_configs(broker, &unknown, &SETTINGS).await;
-            self.mark(Question::Settings, [&broker], &answers.failed);
+            self.mark(RequestKind::Settings, [&broker], &answers.failed);
             for failed in &answers.failed {
                 // Without permission to read settings, only the time until data loss is missing.
                 tracing::debug!(topics = failed.about.len(), "{}", failed.error);
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_only_compacted_is_not_deleted_by_age() {
+    fn a_compacted_topic_is_not_deleted_by_age() {
         let of = |settings: &[(&str, &str)]| {
             let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
             retention(&settings.collect())

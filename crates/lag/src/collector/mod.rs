@@ -17,7 +17,7 @@ use offtake_admin::{
 };
 use offtake_client::clock;
 
-use self::brokers::{Brokers, Question, is_silence};
+use self::brokers::{Brokers, RequestKind, is_silence};
 use crate::{
     config::Config,
     machine::Lag,
@@ -108,7 +108,7 @@ impl Collector {
         self.ask_logs(&mut sample, &mut failures).await;
         self.ask_sizes(&mut sample).await;
         sample.cluster.clone_from(&self.cluster.id);
-        failures.extend(self.brokers.resting(clock::now()));
+        failures.extend(self.brokers.paused(clock::now()));
         sample.failures = failures;
         self.lag.handle_sample(sample);
         let (found, failures) = self.read_record_times().await;
@@ -184,7 +184,7 @@ impl Collector {
         let wanted = self.lag.wanted_record_times(self.config().record_times_per_round);
         let mut leaders: BTreeMap<BrokerId, Vec<(TopicPartition, i64)>> = BTreeMap::new();
         for (partition, offset) in wanted {
-            if let Some(leader) = self.leader(&partition, Question::Records) {
+            if let Some(leader) = self.leader(&partition, RequestKind::Records) {
                 leaders.entry(leader).or_default().push((partition, offset));
             }
         }
@@ -192,7 +192,7 @@ impl Collector {
             return (Vec::new(), Vec::new());
         }
         let answers = self.survey().record_times(&leaders).await;
-        self.mark(Question::Records, leaders.keys(), &answers.failed);
+        self.mark(RequestKind::Records, leaders.keys(), &answers.failed);
         let mut failures = Vec::new();
         for failed in &answers.failed {
             // Without permission to read records, only some ages are missing.
@@ -209,28 +209,28 @@ impl Collector {
     }
 
     /// The leader, if there is one that may get this request now.
-    fn leader(&self, of: &TopicPartition, question: Question) -> Option<BrokerId> {
+    fn leader(&self, of: &TopicPartition, kind: RequestKind) -> Option<BrokerId> {
         let leader = self.cluster.topics.get(&of.topic)?.partitions.get(&of.partition)?.leader?;
-        self.may_ask(leader, question).then_some(leader)
+        self.may_ask(leader, kind).then_some(leader)
     }
 
-    fn may_ask(&self, broker: BrokerId, question: Question) -> bool {
-        self.cluster.brokers.contains_key(&broker) && self.brokers.may_ask(broker, question, clock::now())
+    fn may_ask(&self, broker: BrokerId, kind: RequestKind) -> bool {
+        self.cluster.brokers.contains_key(&broker) && self.brokers.may_ask(broker, kind, clock::now())
     }
 
     /// Notes which of the queried brokers have responded, and which have not.
     fn mark<'a, K>(
         &mut self,
-        question: Question,
+        kind: RequestKind,
         asked: impl IntoIterator<Item = &'a BrokerId>,
         failed: &[Unanswered<K>],
     ) {
         let now = clock::now();
         for broker in asked {
             if failed.iter().any(|failed| failed.broker == *broker && is_silence(&failed.error)) {
-                self.brokers.failed(*broker, question, now);
+                self.brokers.failed(*broker, kind, now);
             } else {
-                self.brokers.answered(*broker, question);
+                self.brokers.answered(*broker, kind);
             }
         }
     }

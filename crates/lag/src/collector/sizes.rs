@@ -2,7 +2,7 @@
 
 use super::{
     Collector,
-    brokers::{Question, is_silence},
+    brokers::{RequestKind, is_silence},
     logs::Leaders,
 };
 use crate::sample::{LogSample, Sample};
@@ -16,7 +16,7 @@ impl Collector {
         for (partition, log) in &sample.logs {
             let is_there =
                 matches!(log, LogSample::Offsets { .. }) && !self.tiered.contains(&partition.topic);
-            if let Some(leader) = self.leader(partition, Question::Sizes).filter(|_| is_there) {
+            if let Some(leader) = self.leader(partition, RequestKind::Sizes).filter(|_| is_there) {
                 leaders.entry(leader).or_default().push(partition.clone());
             }
         }
@@ -24,10 +24,10 @@ impl Collector {
             return;
         }
         let answers = self.survey().sizes(&leaders).await;
-        self.mark(Question::Sizes, leaders.keys(), &answers.failed);
+        self.mark(RequestKind::Sizes, leaders.keys(), &answers.failed);
         for failed in answers.failed.iter().filter(|failed| !is_silence(&failed.error)) {
             // Without permission to read sizes, only the lag in bytes is missing.
-            if self.brokers.refused(failed.broker, Question::Sizes, clock::now()) {
+            if self.brokers.refused(failed.broker, RequestKind::Sizes, clock::now()) {
                 tracing::warn!("{}; so there is no lag in bytes", failed.error);
             } else {
                 tracing::debug!("{}", failed.error);

@@ -65,7 +65,7 @@ struct Compared {
     /// The first unread offset, if there is one.
     unread: Option<i64>,
     /// Whether the previous sample had the same first unread offset.
-    stands: bool,
+    is_unmoved: bool,
 }
 
 impl Group {
@@ -147,8 +147,8 @@ impl Partition {
     }
 
     /// Whether the group was at its first unread offset in the previous sample too.
-    pub(super) fn stands(&self) -> bool {
-        self.compared.is_some_and(|compared| compared.stands)
+    pub(super) fn is_unmoved(&self) -> bool {
+        self.compared.is_some_and(|compared| compared.is_unmoved)
     }
 
     /// Compares the present responses of the group and of the log.
@@ -159,9 +159,9 @@ impl Partition {
                 let unread = (first < end).then_some(first);
                 let read = self.without_records.filter(|(from, _)| *from == committed);
                 let read = read.map_or(committed, |(_, until)| until);
-                let stands = unread.is_some() && unread == self.first_unread();
+                let is_unmoved = unread.is_some() && unread == self.first_unread();
                 let began = log.start_before;
-                self.compared = Some(Compared { clock, committed, read, end, began, unread, stands });
+                self.compared = Some(Compared { clock, committed, read, end, began, unread, is_unmoved });
                 self.window.push(Entry::new(at, committed, read, end), window_of(config));
             }
             (Some(_), Some(_)) => {}

@@ -175,7 +175,7 @@ impl Lag {
                     continue;
                 }
                 let error = match self.clock.age(log, unread) {
-                    Some(age) if age.is_good_enough() && !partition.stands() => continue,
+                    Some(age) if age.is_good_enough() && !partition.is_unmoved() => continue,
                     Some(age) => age.error.unwrap_or(f64::INFINITY),
                     None => f64::INFINITY,
                 };

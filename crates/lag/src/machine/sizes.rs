@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_to_come_has_the_size_that_the_log_grew_by() {
+    fn observed_records_have_the_size_by_which_the_log_grew() {
         let mut sizes = Sizes::default();
         sizes.sample(0, 0, 1000, 1000);
         sizes.sample(10_000, 0, 1010, 11_000);

@@ -38,7 +38,7 @@ struct Partition {
 
 /// The consequence of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum RecordEffect {
     /// Continue.
     Read,
     /// The record cannot be decoded. The commits of its partition are unknown from here on. Returned once.
@@ -71,18 +71,18 @@ impl CommitLog {
         offset: i64,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
-    ) -> Verdict {
-        let Some(known) = self.partitions.get_mut(&partition) else { return Verdict::Read };
+    ) -> RecordEffect {
+        let Some(known) = self.partitions.get_mut(&partition) else { return RecordEffect::Read };
         if offset < known.next {
             *known = Partition::default();
-            return Verdict::Rewound;
+            return RecordEffect::Rewound;
         }
         known.next = offset.saturating_add(1);
         if known.unreadable {
-            return Verdict::Read; // it was reported, and later records change nothing
+            return RecordEffect::Read; // it was reported, and later records change nothing
         }
         match decode(key, value) {
-            Ok(None) => Verdict::Read,
+            Ok(None) => RecordEffect::Read,
             Ok(Some((key, committed))) => {
                 match committed {
                     Some(offset) => {
@@ -101,12 +101,12 @@ impl CommitLog {
                     }
                     None => known.remove(&key),
                 }
-                Verdict::Read
+                RecordEffect::Read
             }
             Err(error) => {
                 known.unreadable = true;
                 known.groups.clear();
-                Verdict::Unreadable(error)
+                RecordEffect::Unreadable(error)
             }
         }
     }
@@ -214,7 +214,7 @@ mod tests {
             (group.to_vec(), None),
         ];
         for ((key, value), offset) in records.iter().zip(0..) {
-            assert_eq!(log.record(0, offset, Some(key), value.as_deref()), Verdict::Read);
+            assert_eq!(log.record(0, offset, Some(key), value.as_deref()), RecordEffect::Read);
         }
         assert_eq!(offsets(&log, "audit"), [("orders-0".to_owned(), 5)]);
         assert_eq!(offsets(&log, "billing"), [("orders-0".to_owned(), 9)]);
@@ -222,7 +222,7 @@ mod tests {
         log.record(0, 8, Some(&audit(0)), None);
         assert!(offsets(&log, "audit").is_empty() && log.partitions[&0].groups.len() == 1);
         // A record without a key says nothing.
-        assert_eq!(log.record(0, 9, None, None), Verdict::Read);
+        assert_eq!(log.record(0, 9, None, None), RecordEffect::Read);
     }
 
     /// Groups and topics come and go as long as a cluster lives, for example those of tests and of Kafka Streams jobs.
@@ -231,7 +231,7 @@ mod tests {
         let mut log = reading(&[0]);
         let mut offset = 0;
         let mut record = |log: &mut CommitLog, key: &[u8], value: Option<&[u8]>| {
-            assert_eq!(log.record(0, offset, Some(key), value), Verdict::Read);
+            assert_eq!(log.record(0, offset, Some(key), value), RecordEffect::Read);
             offset += 1;
         };
         for nth in 0..300 {
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_read_to_an_offset_is_not_known() {
+    fn a_partition_that_is_not_read_to_an_offset_is_not_known() {
         let mut log = reading(&[0, 1]);
         assert!(log.is_read(0, 0) && !log.is_read(0, 1) && !log.is_read(2, 0));
         log.record(0, 4, Some(&key("a", "t", 0)), Some(&value(3, 1)));
@@ -278,7 +278,7 @@ mod tests {
         let mut log = reading(&[0]);
         log.record(0, 8, Some(&key("a", "t", 0)), Some(&value(3, 1)));
         log.record(0, 9, Some(&key("a", "t", 1)), Some(&value(3, 2)));
-        assert_eq!(log.record(0, 9, Some(&key("a", "t", 0)), Some(&value(3, 3))), Verdict::Rewound);
+        assert_eq!(log.record(0, 9, Some(&key("a", "t", 0)), Some(&value(3, 3))), RecordEffect::Rewound);
         assert!(!log.is_read(0, 1) && offsets(&log, "a").is_empty(), "all of it");
     }
 
@@ -286,11 +286,11 @@ mod tests {
     fn a_commit_that_cannot_be_read_makes_all_of_its_partition_unknown() {
         let mut log = reading(&[0, 1]);
         log.record(0, 0, Some(&key("a", "t", 0)), Some(&value(3, 1)));
-        let verdict = log.record(0, 1, Some(&key("a", "t", 0)), Some(&[0, 99]));
-        assert!(matches!(verdict, Verdict::Unreadable(_)));
+        let effect = log.record(0, 1, Some(&key("a", "t", 0)), Some(&[0, 99]));
+        assert!(matches!(effect, RecordEffect::Unreadable(_)));
         log.record(0, 2, Some(&key("b", "t", 0)), Some(&value(3, 1)));
         // A coordinator of a later release writes all of its commits in this way.
-        assert_eq!(log.record(0, 3, Some(&key("a", "t", 0)), Some(&[0, 99])), Verdict::Read);
+        assert_eq!(log.record(0, 3, Some(&key("a", "t", 0)), Some(&[0, 99])), RecordEffect::Read);
         assert!(!log.is_read(0, 0) && offsets(&log, "b").is_empty() && log.is_read(1, 0));
         log.restart(0);
         assert!(log.is_read(0, 0));

@@ -107,7 +107,7 @@ impl OffsetsTopic {
             let group = self.config.shard_group.as_deref().unwrap_or_default();
             let why = state.failure.as_ref().map_or(String::new(), |failure| format!(": {failure}"));
             format!(
-                "this replica is no member of the group `{group}`, and is not told which groups to watch{why}"
+                "this replica is not a member of the group `{group}`, so the groups that it watches are not known{why}"
             )
         })
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, convert::Infallible, future::pending, sync::Arc
 use offtake::{Builder, Consumer, Error, ErrorKind, Records, StartAt, TopicPartition};
 use offtake_client::clock;
 
-use super::{OffsetsTopicConfig, Shared, TOPIC, log::Verdict};
+use super::{OffsetsTopicConfig, Shared, TOPIC, log::RecordEffect};
 
 /// How often to check the assignment while nothing is read.
 const POLL: Duration = Duration::from_millis(200);
@@ -121,13 +121,13 @@ impl Shared {
         let mut restart = BTreeSet::new();
         for record in records {
             match state.log.record(record.partition(), record.offset(), record.key(), record.value()) {
-                Verdict::Read => {}
-                Verdict::Unreadable(error) => tracing::warn!(
-                    "a commit in {} at {} cannot be read, and what groups have committed there is asked for: {error}",
+                RecordEffect::Read => {}
+                RecordEffect::Unreadable(error) => tracing::warn!(
+                    "a commit in {} at {} cannot be read, and the offsets of the groups there are fetched from their coordinator: {error}",
                     record.topic_partition(),
                     record.offset()
                 ),
-                Verdict::Rewound => drop(restart.insert(record.topic_partition().clone())),
+                RecordEffect::Rewound => drop(restart.insert(record.topic_partition().clone())),
             }
         }
         for partition in consumer.assignment().into_iter().filter(|of| !restart.contains(of)) {

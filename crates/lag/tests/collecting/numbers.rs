@@ -41,7 +41,7 @@ async fn a_round_tells_committed_offsets_ends_and_the_age_of_the_first_unread_re
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_found_out_once_is_not_asked_again() {
+async fn known_facts_are_not_requested_in_each_round() {
     let at = Box::start(1).await;
     at.cluster.create_topic("orders", 2).unwrap();
     at.write("orders", 0, [60, 50]);

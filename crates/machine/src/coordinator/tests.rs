@@ -45,7 +45,7 @@ fn gone() -> CallError {
 }
 
 #[test]
-fn nobody_is_looked_for_before_somebody_wants_to_know() {
+fn no_coordinator_is_looked_up_before_it_is_wanted() {
     let mut coordinator = coordinator();
     assert!(coordinator.poll_transmit(start()).is_none());
     assert_eq!(coordinator.poll_timeout(), None);
@@ -124,7 +124,7 @@ fn c6_a_refusal_ends_the_search_and_is_told() {
 }
 
 #[test]
-fn c6_who_goes_on_asking_after_a_refusal_is_answered_with_pauses_and_not_told_again() {
+fn c6_lookups_after_a_refusal_are_paced_and_reported_once() {
     let (mut coordinator, mut now) = (coordinator(), start());
     let begun = now;
     for _ in 0..50 {

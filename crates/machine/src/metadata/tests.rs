@@ -116,7 +116,7 @@ fn refused(name: &str, code: ErrorCode) -> wire::MetadataResponseTopic {
 }
 
 #[test]
-fn what_is_complete_is_asked_again_when_it_is_old() {
+fn complete_metadata_is_refreshed_when_it_is_old() {
     let mut sim = Sim::wanting(&["orders"]);
     sim.told(cluster(vec![topic("orders", 1, &[(1, 5), (2, 5)])]));
     assert_eq!(sim.leader("orders", 1), Some((2, Some(5))));
@@ -403,7 +403,7 @@ fn b1_a_topic_that_the_last_listing_did_not_have_is_asked_for() {
 
 /// The leader of a group lists all topics for its pattern; another member names one.
 #[test]
-fn b1_of_what_is_named_beside_all_it_is_known_at_once_that_it_does_not_exist() {
+fn b1_a_topic_named_besides_all_topics_is_known_at_once_not_to_exist() {
     let mut sim = Sim::wanting(&[]);
     sim.metadata.want_all(sim.now, BTreeSet::new());
     sim.told(cluster(vec![topic("orders", 1, &[(1, 0)])]));

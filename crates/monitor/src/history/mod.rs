@@ -25,7 +25,7 @@ pub struct Damage(pub(crate) String);
 #[non_exhaustive]
 pub enum HistoryError {
     /// Another process writes to the folder.
-    #[error("{0} is in use by another process; give each monitor a folder of its own")]
+    #[error("{0} is in use by another process; give each monitor its own folder")]
     InUse(String),
     /// The folder cannot be created, read or written.
     #[error("{0}: {1}")]
@@ -95,7 +95,7 @@ impl History {
         match self.store.append(&frame.bytes) {
             Ok((file, offset)) => {
                 if std::mem::take(&mut self.has_failed) {
-                    tracing::info!("the history is written again");
+                    tracing::info!("the history can be written again");
                 }
                 self.index.push_back(FramePosition {
                     at: report.at,

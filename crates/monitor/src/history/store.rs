@@ -217,7 +217,7 @@ impl Folder {
             return self.cut(number, 0).map(|()| scan); // it was just begun
         }
         if self.read(number, 0, MAGIC.len())? != MAGIC {
-            scan.damage = Some("it does not begin as one of ours".to_owned());
+            scan.damage = Some("it does not begin with the header of a history file".to_owned());
             return Ok(scan);
         }
         let mut offset = MAGIC.len() as u64;

@@ -63,7 +63,7 @@ fn fs_names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn what_was_appended_is_read_from_memory_and_from_files_and_after_a_restart() {
+fn appended_reports_are_read_from_memory_from_files_and_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let expected: Vec<_> = (0..5).map(|nth: u64| (nth as i64 * 1000, nth + 3, Some(nth))).collect();
     let mut on_disk = filled(folder.path(), 5);
@@ -221,7 +221,7 @@ fn a_damaged_file_is_told_in_one_sentence_and_begun_anew_beside_it() {
 }
 
 #[test]
-fn what_is_damaged_within_a_block_is_not_shown() {
+fn a_damaged_block_is_not_shown() {
     let folder = tempfile::tempdir().unwrap();
     drop(filled(folder.path(), 1));
     let path = folder.path().join("0000000001.lag");

@@ -63,7 +63,7 @@ pub(super) async fn route(served: &Served, request: &Request<Incoming>) -> Reply
         "/api/history" => history(served, query).await,
         _ => match path.strip_prefix("/api/groups/") {
             Some(name) => group(&view, name),
-            None => error(StatusCode::NOT_FOUND, "there is nothing here"),
+            None => error(StatusCode::NOT_FOUND, "not found"),
         },
     }
 }
@@ -96,7 +96,7 @@ fn public(served: &Served, path: &str) -> Option<Reply> {
 fn admit(served: &Served, request: &Request<Incoming>) -> Result<(), Box<Reply>> {
     let settings = served.settings.borrow();
     if served.is_local && settings.access.is_open() && !is_local_name(request) {
-        let why = "by this name it can be read with a token only: a page from elsewhere may have made its name point here";
+        let why = "a request by this host name needs a token, because a foreign page may have made the name point here";
         return Err(Box::new(error(StatusCode::MISDIRECTED_REQUEST, why)));
     }
     if settings.access.admits(request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes)) {

@@ -87,7 +87,7 @@ fn sentence(group: &GroupReport) -> String {
     if let Some(worst) = worst {
         text += &format!("; worst on {}-{}", worst.topic, worst.partition);
         text += match worst.status {
-            Some(Status::Stop) => ", where it has stopped to commit",
+            Some(Status::Stop) => ", where it has stopped committing",
             Some(Status::Stall) => ", where its committed offset does not move",
             Some(Status::Rewind) => ", where its committed offset has gone back",
             Some(Status::Warn) => ", where its lag grows",

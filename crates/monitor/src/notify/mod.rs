@@ -24,16 +24,16 @@ pub struct Webhook {
     /// The format of the JSON.
     pub format: Format,
     /// The least severity that is notified. Default: a warning.
-    pub least: Severity,
+    pub min_severity: Severity,
     /// How long a condition has to last before it is notified. Default: 30 s. An imminent loss of records is notified at once.
-    pub hold: Duration,
+    pub pending_for: Duration,
     /// How long an improvement has to last before it is notified. Default: 5 min. A condition that comes and goes in between is
     /// notified once.
-    pub calm: Duration,
+    pub resolve_after: Duration,
     /// The least time between two messages. Default: 30 s. Events in between share a message.
-    pub gap: Duration,
+    pub min_interval: Duration,
     /// The time after which a continuing condition is notified again. Default: 4 h.
-    pub repeat: Duration,
+    pub repeat_interval: Duration,
 }
 
 /// The format of a webhook's JSON.
@@ -72,11 +72,11 @@ impl Webhook {
         Ok(Self {
             format,
             address,
-            least: Severity::Warning,
-            hold: Duration::from_secs(30),
-            calm: Duration::from_secs(300),
-            gap: Duration::from_secs(30),
-            repeat: Duration::from_secs(4 * 3600),
+            min_severity: Severity::Warning,
+            pending_for: Duration::from_secs(30),
+            resolve_after: Duration::from_secs(300),
+            min_interval: Duration::from_secs(30),
+            repeat_interval: Duration::from_secs(4 * 3600),
         })
     }
 

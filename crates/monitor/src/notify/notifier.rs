@@ -4,8 +4,9 @@
 //! due, send the message that [`poll_transmit`](Notifier::poll_transmit) returns, and report the result with `sent`.
 //!
 //! Always true:
-//! - at most one message is in flight, and the next begins `gap` after the last one that arrived, or later after failures;
-//! - a condition is notified only if it has lasted for `hold`, except the loss of data;
+//! - at most one message is in flight, and the next begins `min_interval` after the last one that arrived, or later after
+//!   failures;
+//! - a condition is notified only if it has lasted for `pending_for`, except the loss of data;
 //! - the end of a condition is notified if and only if its beginning was;
 //! - the contents of a message that did not arrive are part of the next one, in their state at that time;
 //! - if a group is deleted, the notice that ends its condition says so;
@@ -116,7 +117,7 @@ impl Notifier {
         let groups: HashSet<&str> =
             round.into_iter().flat_map(|report| &report.groups).map(|group| group.group.as_str()).collect();
         for (subject, condition) in &found {
-            if condition.severity >= self.webhook.least && !alerts.contains_key(subject) {
+            if condition.severity >= self.webhook.min_severity && !alerts.contains_key(subject) {
                 let phase = Phase::Pending { since: now };
                 alerts.insert(subject.clone(), Alert { sentence: condition.sentence.clone(), phase });
             }
@@ -142,11 +143,11 @@ impl Notifier {
 
     /// The next phase of an alert with this severity; `None` if it is forgotten.
     fn advance(&self, now: Instant, at: i64, phase: Phase, severity: Severity) -> Option<Phase> {
-        let is_bad = severity >= self.webhook.least;
+        let is_bad = severity >= self.webhook.min_severity;
         let firing = |began, told| Some(Phase::Firing { began, severity, better: None, told });
         match phase {
             Phase::Pending { since } if is_bad => {
-                if now - since >= self.webhook.hold || severity == Severity::DataLoss {
+                if now - since >= self.webhook.pending_for || severity == Severity::DataLoss {
                     firing(at, None)
                 } else {
                     Some(Phase::Pending { since })
@@ -161,7 +162,7 @@ impl Notifier {
                     Some((since, worst)) => (since, worst.max(severity)),
                     None => (now, severity),
                 };
-                if now - since < self.webhook.calm {
+                if now - since < self.webhook.resolve_after {
                     return Some(Phase::Firing {
                         began,
                         severity: before,
@@ -169,7 +170,7 @@ impl Notifier {
                         told,
                     });
                 }
-                if worst >= self.webhook.least {
+                if worst >= self.webhook.min_severity {
                     // It continues with less severity. If it gets worse again, that is notified again.
                     let told = told.map(|told| LastNotice { severity: told.severity.min(worst), ..told });
                     return Some(Phase::Firing { began, severity: worst, better: None, told });
@@ -212,8 +213,9 @@ impl Notifier {
         let (severity, began, ended) = match &alert.phase {
             Phase::Pending { .. } => return None,
             Phase::Firing { began, severity, told, .. } => {
-                let is_known = told
-                    .is_some_and(|told| told.severity >= *severity && now - told.at < self.webhook.repeat);
+                let is_known = told.is_some_and(|told| {
+                    told.severity >= *severity && now - told.at < self.webhook.repeat_interval
+                });
                 if is_known {
                     return None;
                 }
@@ -249,7 +251,8 @@ impl Notifier {
                 Phase::Over { .. } | Phase::Pending { .. } => {}
             }
         }
-        self.sending = Sending::Idle { next: Some(now + self.webhook.gap.min(LONGEST_GAP)), failures: 0 };
+        self.sending =
+            Sending::Idle { next: Some(now + self.webhook.min_interval.min(LONGEST_GAP)), failures: 0 };
     }
 
     /// The time of the next call, if nothing happens before.

@@ -88,11 +88,11 @@ fn finish(targets: &mut [Target], sent: Result<(Id, Result<(), Refusal>), JoinEr
     match sent {
         Ok(()) if target.is_failing => {
             target.is_failing = false;
-            tracing::info!("the webhook at {host} takes messages again");
+            tracing::info!("the webhook at {host} accepts messages again");
         }
         Err(why) if !target.is_failing => {
             target.is_failing = true;
-            tracing::warn!("the webhook at {host} takes no message, and is tried again: {why}");
+            tracing::warn!("the webhook at {host} failed, and is retried: {why}");
         }
         Ok(()) | Err(_) => {}
     }

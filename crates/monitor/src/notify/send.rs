@@ -21,7 +21,7 @@ pub(crate) type Refusal = String;
 
 pub(crate) async fn send(address: Uri, body: Value) -> Result<(), Refusal> {
     let sent = tokio::time::timeout(PATIENCE, post(&address, body));
-    sent.await.unwrap_or_else(|_| Err("no answer within 10 s".to_owned()))
+    sent.await.unwrap_or_else(|_| Err("no response within 10 s".to_owned()))
 }
 
 async fn post(address: &Uri, body: Value) -> Result<(), Refusal> {

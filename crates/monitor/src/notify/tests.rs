@@ -80,7 +80,7 @@ fn a_lag_that_lasts_is_told_once_and_so_is_its_end() {
 }
 
 #[test]
-fn of_a_group_that_is_gone_it_is_told_that_it_is() {
+fn the_end_of_an_alert_says_that_the_group_is_gone() {
     let behind = "group audit is 7 records behind";
     let gone = "group audit is gone: it was deleted or has expired, or it is not watched any more";
     let ends = |rounds: &[Result<&Report, &str>]| {
@@ -93,7 +93,7 @@ fn of_a_group_that_is_gone_it_is_told_that_it_is() {
     let (without, healthy) = (report(&[("billing", Healthy)]), report(&[("audit", Healthy)]));
     assert_eq!(ends(&[Ok(&without)]), (2, true, gone.to_owned()));
     assert_eq!(ends(&[Ok(&healthy)]), (2, true, behind.to_owned()), "of one that has recovered, what it was");
-    // During `calm`, and while no broker responds, nothing is notified.
+    // During `resolve_after`, and while no broker responds, nothing is notified.
     let mut sim = Sim::new();
     sim.run(60, Ok(&report(&[("audit", High)])));
     sim.run(290, Ok(&without));
@@ -130,7 +130,7 @@ fn a_lag_that_comes_and_goes_is_told_once() {
 }
 
 #[test]
-fn what_gets_worse_is_told_again_and_what_gets_better_is_not() {
+fn a_worse_severity_is_notified_again_and_a_better_one_is_not() {
     let mut sim = Sim::new();
     sim.run(100, Ok(&report(&[("audit", Warning)])));
     sim.run(100, Ok(&report(&[("audit", Critical)])));
@@ -164,7 +164,7 @@ fn many_groups_are_one_message_and_no_flood() {
 }
 
 #[test]
-fn what_goes_on_is_told_again_after_four_hours() {
+fn a_lasting_alert_is_notified_again_after_four_hours() {
     let mut sim = Sim::new();
     sim.run(5 * 3600, Ok(&report(&[("audit", High)])));
     assert_eq!(sim.told(), [(30, vec![Some(High)]), (30 + 4 * 3600, vec![Some(High)])]);
@@ -183,7 +183,7 @@ fn a_target_that_takes_nothing_is_tried_ever_more_seldom_and_told_what_is_then()
 }
 
 #[test]
-fn what_was_never_told_is_not_told_to_be_over() {
+fn the_end_of_an_unsent_alert_is_not_notified() {
     let mut sim = Sim::new();
     sim.arrives = false;
     sim.run(60, Ok(&report(&[("audit", Warning)])));
@@ -195,7 +195,7 @@ fn what_was_never_told_is_not_told_to_be_over() {
 }
 
 #[test]
-fn what_begins_again_while_its_end_is_out_is_told_again() {
+fn an_alert_that_returns_while_its_end_is_in_flight_is_notified_again() {
     let mut sim = Sim::new();
     sim.run(60, Ok(&report(&[("audit", High)])));
     sim.notifier.observe(sim.now(), 0, Ok(&report(&[])));
@@ -246,7 +246,7 @@ fn a_status_is_as_bad_as_it_is_without_seconds_and_findings_are_told() {
     assert_eq!((alerts[0].severity, alerts[1].severity), (High, Warning));
     assert_eq!(
         alerts[0].sentence,
-        "group audit is 7 records behind; worst on orders-3, where it has stopped to commit; 2 h until records are lost"
+        "group audit is 7 records behind; worst on orders-3, where it has stopped committing; 2 h until records are lost"
     );
     assert_eq!(alerts[1].sentence, "orders.dlq has 3 more dead letters");
 }
@@ -255,7 +255,7 @@ fn a_status_is_as_bad_as_it_is_without_seconds_and_findings_are_told() {
 fn nothing_below_the_least_severity_is_told() {
     let mut sim = Sim::new();
     let mut webhook = sim.notifier.webhook().clone();
-    webhook.least = Critical;
+    webhook.min_severity = Critical;
     sim.notifier = Notifier::new(webhook);
     sim.run(600, Ok(&report(&[("audit", High)])));
     assert_eq!(sim.told(), []);
@@ -265,7 +265,7 @@ fn nothing_below_the_least_severity_is_told() {
 fn a_gap_without_an_end_is_no_reason_to_panic() {
     let mut sim = Sim::new();
     let mut webhook = sim.notifier.webhook().clone();
-    (webhook.gap, webhook.repeat) = (Duration::MAX, Duration::MAX);
+    (webhook.min_interval, webhook.repeat_interval) = (Duration::MAX, Duration::MAX);
     sim.notifier = Notifier::new(webhook);
     sim.run(600, Ok(&report(&[("audit", High), ("billing", Critical)])));
     assert_eq!(sim.told(), [(30, vec![Some(Critical), Some(High)])]);
@@ -273,11 +273,11 @@ fn a_gap_without_an_end_is_no_reason_to_panic() {
 
 /// From now on, only conditions at least as bad are notified; a condition below that, which was notified, ends.
 #[test]
-fn what_was_told_is_over_when_settings_demand_worse() {
+fn a_notified_alert_ends_when_the_settings_demand_a_higher_severity() {
     let mut sim = Sim::new();
     sim.run(60, Ok(&report(&[("audit", High)])));
     let mut webhook = sim.notifier.webhook().clone();
-    webhook.least = Critical;
+    webhook.min_severity = Critical;
     sim.notifier.configure(webhook);
     sim.run(36_000, Ok(&report(&[("audit", High)])));
     assert_eq!(sim.told(), [(30, vec![Some(High)]), (360, vec![None])]);

@@ -72,7 +72,7 @@ async fn nothing_is_found_outside() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_is_refused_and_the_server_goes_on() {
+async fn an_invalid_request_is_refused_and_the_server_goes_on() {
     let monitor = Running::start(Settings::default()).await;
     for bytes in [
         "\r\n\r\n\r\n",

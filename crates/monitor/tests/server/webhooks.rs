@@ -37,8 +37,8 @@ async fn a_target_is_told_and_told_again_after_a_failure_and_when_it_is_over() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut webhook = Webhook::new(&format!("http://ada:s%40@127.0.0.1:{port}/hook?x=1")).unwrap();
-    webhook.calm = Duration::ZERO;
-    webhook.gap = Duration::ZERO;
+    webhook.resolve_after = Duration::ZERO;
+    webhook.min_interval = Duration::ZERO;
     let monitor = Running::start(Settings { webhooks: vec![webhook], ..Settings::default() }).await;
     monitor.round(Ok(report(&[("audit", 5000)]))).await; // about to be lost: notified at once
     let (head, body) = request(&listener, "500 Internal Server Error").await;
@@ -63,7 +63,7 @@ async fn slack_has_text_and_a_target_that_is_taken_out_is_told_no_more() {
     let port = listener.local_addr().unwrap().port();
     let mut webhook = Webhook::new(&format!("http://127.0.0.1:{port}/")).unwrap();
     webhook.format = Format::Slack;
-    webhook.gap = Duration::ZERO;
+    webhook.min_interval = Duration::ZERO;
     let monitor =
         Running::start(Settings { webhooks: vec![webhook.clone(), webhook], ..Settings::default() }).await;
     monitor.round(Ok(report(&[("audit", 5000)]))).await;

@@ -31,7 +31,7 @@ impl Connection<'_> {
     pub(super) async fn ended(&mut self, end: ReadError) -> CloseReason {
         let nothing_lost = matches!(end, ReadError::Closed | ReadError::Io(_)) && self.waiting.is_empty();
         if nothing_lost && self.may_be_refused() {
-            return CloseReason::ClosedUnanswered("after a request that it does not answer".to_owned());
+            return CloseReason::ClosedUnanswered("after a request without a response".to_owned());
         }
         if nothing_lost {
             return CloseReason::Idle; // calls still queued were never written, and move to the next connection
@@ -58,7 +58,7 @@ impl Connection<'_> {
     }
 
     pub(super) async fn malformed(&mut self, call: &Waiting, source: DecodeError) -> CloseReason {
-        let reason = format!("its answer to {} was malformed", call.api);
+        let reason = format!("malformed response to {}", call.api);
         let error = CallError::Malformed { address: self.reporter.address(), api: call.api, source };
         self.answer(call.of, Err(error)).await;
         self.fail_waiting(reason).await
@@ -67,7 +67,8 @@ impl Connection<'_> {
     /// A frame that is not read cannot be skipped either, so that the connection ends.
     async fn too_large(&mut self, call: &Waiting, size: usize, limit: usize) -> CloseReason {
         let (address, api) = (self.reporter.address(), call.api);
-        let reason = format!("given up: its answer to {api} has {size} bytes, {limit} at most are read");
+        let reason =
+            format!("given up: the response to {api} has {size} bytes, more than the limit of {limit}");
         self.answer(call.of, Err(CallError::TooLarge { address, api, size, limit })).await;
         self.fail_waiting(reason).await;
         CloseReason::TooLarge

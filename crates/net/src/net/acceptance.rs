@@ -30,7 +30,7 @@ impl Acceptance {
     }
 
     /// Judges the end or the failure of a connection. `is_connected`: another one is open.
-    pub(super) fn judge(&mut self, now: Instant, is_connected: bool, why: CloseReason) -> CloseReason {
+    pub(super) fn check(&mut self, now: Instant, is_connected: bool, why: CloseReason) -> CloseReason {
         let (address, reason) = match why {
             // Brokers have answered before: another program answers in their place while they are down.
             CloseReason::Unreachable(CallError::Unreachable { address, reason, not_kafka: true }) => {
@@ -65,7 +65,7 @@ mod tests {
     fn is_final(acceptance: &mut Acceptance, now: Instant, is_connected: bool) -> bool {
         let (address, reason) = ("b:9092".to_owned(), "refused".to_owned());
         let why = CloseReason::Unreachable(CallError::Authentication { address, reason, is_final: true });
-        match acceptance.judge(now, is_connected, why) {
+        match acceptance.check(now, is_connected, why) {
             CloseReason::Unreachable(CallError::Authentication { is_final, .. }) => is_final,
             other => panic!("{other:?}"),
         }
@@ -92,12 +92,12 @@ mod tests {
     }
 
     #[test]
-    fn a5_what_is_no_kafka_broker_is_final_until_a_broker_has_answered() {
+    fn a5_a_peer_that_is_not_kafka_is_final_until_a_broker_has_answered() {
         let mut acceptance = Acceptance::default();
         let is_final = |acceptance: &mut Acceptance| {
             let (address, reason) = ("b:9092".to_owned(), "it speaks HTTP".to_owned());
             let why = CallError::Unreachable { address, reason, not_kafka: true };
-            match acceptance.judge(clock::now(), false, CloseReason::Unreachable(why)) {
+            match acceptance.check(clock::now(), false, CloseReason::Unreachable(why)) {
                 CloseReason::Unreachable(error) => !error.is_retriable(),
                 other => panic!("{other:?}"),
             }
@@ -109,9 +109,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_refusal_stays_as_it_is() {
+    fn a_close_reason_other_than_a_refusal_is_unchanged() {
         let mut acceptance = Acceptance::default();
-        let why = acceptance.judge(clock::now(), false, CloseReason::Broken("cut".to_owned()));
+        let why = acceptance.check(clock::now(), false, CloseReason::Broken("cut".to_owned()));
         assert!(matches!(why, CloseReason::Broken(reason) if reason == "cut"));
     }
 }

@@ -40,7 +40,7 @@ impl Net {
                     self.connections.remove(&key);
                 }
                 let is_connected = self.connections.values().any(|connection| connection.ranges.is_some());
-                let why = self.acceptance.judge(clock::now(), is_connected, why);
+                let why = self.acceptance.check(clock::now(), is_connected, why);
                 self.ended(&from, &why);
                 if let (CloseReason::ClosedUnanswered(_), Endpoint::Broker(id)) = (&why, from.endpoint) {
                     self.closed_unanswered.insert(id);
@@ -121,7 +121,7 @@ impl Net {
             | CloseReason::ClosedUnanswered(reason)
             | CloseReason::ClosedAtFirstCall(reason) => not_sent(from, &call, reason.clone()),
             CloseReason::Idle | CloseReason::Retired | CloseReason::TooLarge => {
-                not_sent(from, &call, "two connections ended before its turn came".to_owned())
+                not_sent(from, &call, "two connections ended before it was sent".to_owned())
             }
         };
         self.complete(call.tag, Err(error));

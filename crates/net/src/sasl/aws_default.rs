@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_named_and_missing_is_an_error() {
+    async fn a_named_profile_that_is_missing_is_an_error() {
         let error = with(&[("AWS_PROFILE", "x")]).fetch().await.unwrap_err().to_string();
         assert!(error.contains("cannot read the file /nowhere/credentials"), "{error}");
         let none = with(&[("AWS_EC2_METADATA_DISABLED", "true")]).fetch().await.unwrap_err().to_string();

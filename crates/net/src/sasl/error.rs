@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_broker_says_is_one_line_of_bounded_length() {
+    fn a_brokers_error_text_is_one_line_of_bounded_length() {
         let error = context().refused(&format!("a\nb\x1b[31m{}", "é".repeat(100_000)));
         assert!(!error.to_string().contains(char::is_control), "{error}");
         assert!(error.to_string().chars().count() < 500, "{error}");

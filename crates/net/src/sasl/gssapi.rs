@@ -60,9 +60,9 @@ impl Exchange {
                 Ok(SaslStep::Send(answer.into()))
             }
             (Self::Chosen, Some([])) => Ok(SaslStep::Done),
-            (Self::Chosen, Some(_)) => Err(context.bad_server("it answers more than yes")),
+            (Self::Chosen, Some(_)) => Err(context.bad_server("unexpected data in the acceptance")),
             (Self::Introduced(_) | Self::Proved(_) | Self::Chosen, None) | (Self::Over, _) => {
-                Err(context.bad_server("it goes on after the end"))
+                Err(context.bad_server("data after the end of the exchange"))
             }
         }
     }
@@ -83,10 +83,10 @@ fn choose(kerberos: &InitiatorContext, offer: &[u8]) -> Result<Vec<u8>, String> 
     let tokens = kerberos.per_message_tokens().map_err(|error| error.to_string())?;
     let offered = tokens.verify_wrap_unsealed(offer).map_err(|error| error.to_string())?.message;
     let [layers, _, _, _] = offered[..] else {
-        return Err(format!("its offer has {} bytes", offered.len()));
+        return Err(format!("the offer of security layers has {} bytes", offered.len()));
     };
     if layers & NO_LAYER == 0 {
-        return Err("it wants to protect messages by Kerberos, which no Kafka broker does".to_owned());
+        return Err("it demands a Kerberos security layer, which no Kafka broker does".to_owned());
     }
     tokens.emit_wrap_unsealed(kerberos.send_seq(), &CHOICE, 0).map_err(|error| error.to_string())
 }

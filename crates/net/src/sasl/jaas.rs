@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_paste_is_read() {
+    fn common_jaas_configurations_are_parsed() {
         let cases = [
             (r#"PlainLoginModule required username="alice" password="pa ss";"#, "alice", "pa ss"),
             ("PlainLoginModule required username='alice' password='it\"s';", "alice", "it\"s"),

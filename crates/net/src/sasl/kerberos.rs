@@ -164,7 +164,7 @@ fn parse(name: &str, config: &Krb5Conf) -> Result<Principal, ProviderError> {
     };
     parsed.map_err(|_| {
         ProviderError::new(format!(
-            "{name:?} is no principal: name@REALM, or name if krb5.conf has a default_realm"
+            "{name:?} is not a valid principal: write name@REALM, or name if krb5.conf has a default_realm"
         ))
     })
 }
@@ -181,7 +181,7 @@ fn read_cache(
     let named = named.map_err(ProviderError::new)?;
     let read = named.read().map_err(|error| match error {
         CacheError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-            ProviderError::new(format!("there is no ticket cache {named}: kinit makes it"))
+            ProviderError::new(format!("there is no ticket cache {named}: run kinit"))
         }
         other => ProviderError::new(format!("cannot read the ticket cache {named}: {other}")),
     })?;
@@ -195,9 +195,7 @@ fn read_cache(
     }
     let now = unix(wall_clock());
     if read.credentials().all(|ticket| ticket.is_expired_at(now)) {
-        return Err(ProviderError::new(format!(
-            "the tickets of {owner} in {named} have ended: kinit gets new ones"
-        )));
+        return Err(ProviderError::new(format!("the tickets of {owner} in {named} have expired: run kinit")));
     }
     Ok(read)
 }
@@ -207,7 +205,7 @@ fn read_keytab(path: &Path, principal: &Principal) -> Result<Keytab, ProviderErr
     File::open(path)
         .map_err(|error| ProviderError::new(format!("cannot read the keytab {shown}: {error}")))?;
     let keytab = Keytab::load(path)
-        .map_err(|error| ProviderError::new(format!("the file {shown} is no keytab: {error}")))?;
+        .map_err(|error| ProviderError::new(format!("the file {shown} is not a valid keytab: {error}")))?;
     let is_ours = |key: &&krb5::ServiceKey| key.principal == principal.name() && key.realm == principal.realm;
     if !keytab.keys().iter().any(|key| is_ours(&key)) {
         let mut others: Vec<_> =
@@ -296,7 +294,7 @@ impl Login {
                 let ticket = cache.tgt(now).ok_or_else(|| {
                     let principal = &self.principal;
                     ProviderError::new(format!(
-                        "the ticket cache has no ticket of {principal} for {}, nor one of the realm to get it with: kinit gets one",
+                        "the ticket cache has no ticket of {principal} for {}, nor one of the realm to get it with: run kinit",
                         service.name()
                     ))
                 })?;
@@ -386,9 +384,7 @@ fn no_service_ticket(error: &ClientError, service: &Principal) -> ProviderError 
             "the KDC does not know the service {name}: its first part is `sasl.kerberos.service.name`, its second the name that the \
              broker has for clients"
         ),
-        ClientError::Kdc { code: TICKET_EXPIRED, .. } => {
-            "the ticket has ended: kinit gets a new one".to_owned()
-        }
+        ClientError::Kdc { code: TICKET_EXPIRED, .. } => "the ticket has expired: run kinit".to_owned(),
         other => {
             let error = no_answer(other, &service.realm);
             let reason = format!("no ticket for {name}: {error}");

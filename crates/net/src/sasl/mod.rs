@@ -230,7 +230,9 @@ impl Sasl {
                 let region = match region.as_deref().or_else(|| msk_iam::region_of(host)) {
                     Some(region) => region.to_owned(),
                     None => aws::default_region().await.ok_or_else(|| {
-                        context.cannot_send("neither the broker's name nor AWS_REGION tells the region")
+                        context.cannot_send(
+                            "the region is known neither from the broker's name nor from AWS_REGION",
+                        )
                     })?,
                 };
                 let message = msk_iam::message(&keys, &region, host.trim_end_matches('.'), now);
@@ -366,10 +368,10 @@ impl Exchange {
         match &mut self.state {
             State::Scram(exchange) => exchange.derived(&self.context, derived),
             State::OneMessage(_) | State::OAuthBearer(_) => {
-                Err(self.context.bad_server("nothing was to be derived"))
+                Err(self.context.bad_server("no key derivation was pending"))
             }
             #[cfg(feature = "gssapi")]
-            State::Gssapi(_) => Err(self.context.bad_server("nothing was to be derived")),
+            State::Gssapi(_) => Err(self.context.bad_server("no key derivation was pending")),
         }
     }
 

@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_is_what_aws_encodes() {
+    fn the_url_encoding_is_that_of_aws() {
         assert_eq!(encode("kafka-cluster:Connect"), "kafka-cluster%3AConnect");
         assert_eq!(encode("a/b c+=~_.é"), "a%2Fb%20c%2B%3D~_.%C3%A9");
     }

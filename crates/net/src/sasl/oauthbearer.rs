@@ -102,7 +102,9 @@ impl Exchange {
             }
             (Self::Acknowledged { reason }, _) => Err(context.refused_because(&reason)),
             (Self::Unsent(_), Some(_)) => Err(context.bad_server("it speaks first")),
-            (Self::Sent, None) | (Self::Over, _) => Err(context.bad_server("it goes on after the end")),
+            (Self::Sent, None) | (Self::Over, _) => {
+                Err(context.bad_server("data after the end of the exchange"))
+            }
         }
     }
 

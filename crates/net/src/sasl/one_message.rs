@@ -49,10 +49,12 @@ impl Exchange {
             (State::Unsent(_), Some(_)) => Err(context.bad_server("it speaks first")),
             (State::Sent, Some(answer)) => match (self.answer, answer.is_empty()) {
                 (Answer::Empty, true) | (Answer::Something, false) => Ok(SaslStep::Done),
-                (Answer::Empty, false) => Err(context.bad_server("it answers more than yes")),
+                (Answer::Empty, false) => Err(context.bad_server("unexpected data in the acceptance")),
                 (Answer::Something, true) => Err(context.bad_server("its answer is empty")),
             },
-            (State::Sent, None) | (State::Over, _) => Err(context.bad_server("it goes on after the end")),
+            (State::Sent, None) | (State::Over, _) => {
+                Err(context.bad_server("data after the end of the exchange"))
+            }
         }
     }
 }

@@ -161,7 +161,7 @@ impl Exchange {
             (State::Unsent, Some(_)) => Err(context.bad_server("it speaks first")),
             (State::Deriving { .. }, _) => Err(context.bad_server("it speaks twice")),
             (State::FirstSent | State::ProofSent { .. }, None) | (State::Over, _) => {
-                Err(context.bad_server("it goes on after the end"))
+                Err(context.bad_server("data after the end of the exchange"))
             }
         }
     }
@@ -189,7 +189,7 @@ impl Exchange {
     pub(super) fn derived(&mut self, context: &Context, derived: Derived) -> Result<SaslStep, SaslError> {
         match mem::replace(&mut self.state, State::Over) {
             State::Deriving { transcript } => Ok(self.prove(&transcript, &derived.0)),
-            _ => Err(context.bad_server("nothing was to be derived")),
+            _ => Err(context.bad_server("no key derivation was pending")),
         }
     }
 
@@ -219,7 +219,7 @@ impl<'a> ServerFirst<'a> {
         let text = std::str::from_utf8(challenge).map_err(|_| "its first message is not UTF-8")?;
         let mut fields = text.split(',');
         if text.starts_with("m=") {
-            return Err("it demands an extension that nobody knows".to_owned());
+            return Err("unknown mandatory extension".to_owned());
         }
         let nonce = field(&mut fields, "r=", "nonce")?;
         let salt = field(&mut fields, "s=", "salt")?;

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_says_whose_it_is_for_what_and_until_when() {
+    fn a_certificate_shows_its_subject_hosts_and_validity() {
         let der = certificate(|params| {
             let name = &mut params.distinguished_name;
             name.push(DnType::CommonName, "broker-1");

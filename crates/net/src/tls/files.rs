@@ -24,7 +24,7 @@ pub(super) fn read(property: &'static str, path: &Path) -> Result<Zeroizing<Vec<
     let error = |why: String| TlsConfigError::unreadable(property, path, &why);
     let metadata = fs::metadata(path).map_err(|e| error(describe(&e)))?;
     if !metadata.is_file() {
-        return Err(error("it is no file".to_owned())); // reading a pipe could block for ever
+        return Err(error("it is not a regular file".to_owned())); // reading a pipe could block for ever
     }
     if metadata.len() > LARGEST {
         return Err(error(format!("it has more than {LARGEST} bytes")));

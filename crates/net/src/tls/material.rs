@@ -59,7 +59,7 @@ struct Part<T> {
     /// The state of the files when they were last read, with or without success.
     snapshot: Snapshot,
     /// The error in their present contents, as it was logged.
-    complaint: Option<TlsConfigError>,
+    logged_error: Option<TlsConfigError>,
 }
 
 impl Material {
@@ -109,7 +109,7 @@ impl<T> Part<T> {
         read: impl FnOnce() -> Result<T, TlsConfigError>,
     ) -> Result<Self, TlsConfigError> {
         let snapshot = Snapshot::take(&paths, now); // taken before reading, so that a change meanwhile is noticed
-        Ok(Self { value: Arc::new(read()?), paths, snapshot, complaint: None })
+        Ok(Self { value: Arc::new(read()?), paths, snapshot, logged_error: None })
     }
 
     /// Reads the files again if they have changed. Returns whether there is a new value.
@@ -128,16 +128,16 @@ impl<T> Part<T> {
         match read() {
             Ok(value) => {
                 self.value = Arc::new(value);
-                if self.complaint.take().is_some() || !is_known {
+                if self.logged_error.take().is_some() || !is_known {
                     news.push(LogEntry::Read);
                 }
                 true
             }
             Err(error) => {
-                if self.complaint.as_ref() != Some(&error) {
+                if self.logged_error.as_ref() != Some(&error) {
                     news.push(LogEntry::Refused(error.clone()));
                 }
-                self.complaint = Some(error);
+                self.logged_error = Some(error);
                 false
             }
         }

@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_take_too_long_is_refused_before_it_is_begun() {
+    fn an_expensive_key_derivation_is_refused_before_it_begins() {
         let salt = element(OCTET_STRING, &[b"salt"]);
         for rounds in [10_000_001, u32::MAX] {
             assert_eq!(result(&algorithm(PBKDF2, &[&salt, &number(rounds)])), Err(PbeError::TakesTooLong));
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_said_to_be_unsupported() {
+    fn an_unknown_algorithm_is_reported_as_unsupported() {
         let salt = element(OCTET_STRING, &[b"salt"]);
         let function = element(SEQUENCE, &[&element(OID, &[b"\x2a\x86\x48\x86\xf7\x0d\x02\x05"])]); // HMAC-MD5
         let zero = [salt.clone(), number(0), number(0), number(0)];

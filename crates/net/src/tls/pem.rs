@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_or_not_base64_is_refused() {
+    fn truncated_pem_or_invalid_base64_is_refused() {
         let error = |text: &str| sections(text.as_bytes()).unwrap_err();
         assert_eq!(error("-----BEGIN CERTIFICATE-----\nAQID"), PemError::NoEnd("CERTIFICATE".into()));
         assert_eq!(error("-----BEGIN CERT"), PemError::NoEnd("CERT".into()));

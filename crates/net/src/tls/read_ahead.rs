@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_was_read_ahead_is_given_out_in_order_and_the_buffer_grows_while_it_is_filled() {
+    async fn bytes_read_ahead_are_returned_in_order_and_the_buffer_grows_while_it_is_filled() {
         let (mut near, far) = duplex(1 << 20);
         let sent: Vec<u8> = (0..500_000_u32).map(|at| (at % 251) as u8).collect();
         near.write_all(&sent).await.unwrap();

@@ -57,7 +57,7 @@ impl Roots {
                 Ok(()) => {
                     exact.insert(certificate.to_vec());
                 }
-                Err(error) => trouble = Some(format!("one is left out, as it cannot be read ({error})")),
+                Err(error) => trouble = Some(format!("one is ignored, because it cannot be read ({error})")),
             }
         }
         match trouble {

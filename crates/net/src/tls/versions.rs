@@ -64,7 +64,7 @@ fn unknown_version(property: &'static str, name: &str) -> TlsConfigError {
     let reason = if OLD.contains(&name) {
         format!("{name} is not safe any more and not supported: use TLSv1.2 or TLSv1.3")
     } else {
-        format!("`{}` is no version of TLS: it takes TLSv1.2 and TLSv1.3", shown(name))
+        format!("`{}` is not a supported version of TLS: use TLSv1.2 or TLSv1.3", shown(name))
     };
     TlsConfigError::new(property, reason)
 }

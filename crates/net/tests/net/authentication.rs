@@ -232,7 +232,7 @@ async fn a_session_that_a_broker_makes_too_short_does_not_keep_us_busy() {
 async fn another_mechanism_and_a_listener_without_sasl_are_told_apart() {
     for (code, says) in [
         (ErrorCode::UnsupportedSaslMechanism, "it takes GSSAPI, SCRAM-SHA-512: set sasl.mechanism"),
-        (ErrorCode::IllegalSaslState, "the listener does not take SASL"),
+        (ErrorCode::IllegalSaslState, "the listener does not support SASL"),
     ] {
         let world = World::new();
         let mut peers = world.listen(1);
@@ -475,7 +475,7 @@ async fn nothing_waits_for_the_keys_of_scram_but_its_own_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_hostile_broker_says_during_sasl_ends_the_connection() {
+async fn a_hostile_sasl_response_ends_the_connection() {
     let long = Bytes::from(vec![b'x'; 70_000]);
     let answers: [SaslAuthenticateResponse; 3] = [
         SaslAuthenticateResponse { auth_bytes: AuthBytes(long), ..Default::default() },

@@ -58,7 +58,7 @@ async fn a7_a_call_to_anybody_fails_when_all_were_tried_and_not_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a5_what_answers_in_place_of_a_broker_that_is_down_is_tried_again() {
+async fn a5_a_web_server_in_place_of_a_stopped_broker_is_retried() {
     let world = World::new();
     let mut peers = world.listen(1);
     tokio::spawn(async move {

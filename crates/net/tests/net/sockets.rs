@@ -112,11 +112,11 @@ async fn a5_strangers_are_recognised_by_their_first_bytes() {
             &[0x15, 3, 3, 0, 2, 2, 0x46],
             "it answers with TLS: set security.protocol to SSL or SASL_SSL, or use a plaintext port",
         ),
-        (b"SSH-2.0-OpenSSH_9.6\r\n", "what answers there is not the Kafka protocol; check the port"),
-        (&[0xff, 0xff, 0xff, 0xff, 1, 2], "what answers there is not the Kafka protocol; check the port"),
-        (&[0, 0, 0, 2, 1, 2], "what answers there is not the Kafka protocol; check the port"),
-        (&[0, 0, 0, 6, 9, 9, 9, 9, 0, 0], "what answers there is not the Kafka protocol; check the port"),
-        (&[0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 255, 255], "its answer to ApiVersions is malformed"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "the peer does not speak the Kafka protocol; check the port"),
+        (&[0xff, 0xff, 0xff, 0xff, 1, 2], "the peer does not speak the Kafka protocol; check the port"),
+        (&[0, 0, 0, 2, 1, 2], "the peer does not speak the Kafka protocol; check the port"),
+        (&[0, 0, 0, 6, 9, 9, 9, 9, 0, 0], "the peer does not speak the Kafka protocol; check the port"),
+        (&[0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 255, 255], "malformed ApiVersions response"),
     ] {
         let error = stranger(says).await;
         assert!(error.to_string().contains(sentence), "{error}");

@@ -377,7 +377,7 @@ async fn e8_a_join_that_waits_holds_up_nothing_else_that_the_coordinator_is_aske
 
 /// Over TLS or a proxy, written data may stay in a buffer until it is flushed.
 #[tokio::test(start_paused = true)]
-async fn what_is_sent_over_a_stream_that_buffers_arrives() {
+async fn requests_over_a_buffering_stream_arrive() {
     #[derive(Debug)]
     struct Buffering(Arc<World>);
 

@@ -62,7 +62,7 @@ fn refused(code: ErrorCode) -> Cause {
 }
 
 #[test]
-fn what_is_finished_is_committed_as_the_member_that_finished_it() {
+fn finished_offsets_are_committed_as_the_member_that_finished_them() {
     let (mut sim, token) = Sim::flowing(|_| {});
     sim.offsets.set_identity(Some(Identity { instance_id: Some("i".into()), ..member(3) }));
     sim.offsets.mark_finished(&orders(0), token, at(15, 4)).unwrap();
@@ -112,7 +112,7 @@ fn g7_no_instance_id_without_a_member_id() {
 }
 
 #[test]
-fn h1_of_overlapping_commits_the_later_waits_for_the_earlier() {
+fn h1_a_commit_waits_for_an_earlier_overlapping_one() {
     let (mut sim, token) = Sim::flowing(|_| {});
     assert!(!sim.offsets.has_commit(&orders(0)));
     let first = sim.commit_at(token, 20);
@@ -172,7 +172,7 @@ fn h1_h13_a_commit_that_goes_back_or_says_something_else_goes_by_itself() {
 }
 
 #[test]
-fn h1_a_commit_whose_time_is_up_on_the_wire_still_holds_back_the_next() {
+fn h1_a_commit_that_times_out_in_flight_still_holds_back_the_next() {
     let (mut sim, token) = Sim::flowing(|_| {});
     let soon = sim.now + Duration::from_secs(1);
     let first =
@@ -279,7 +279,7 @@ fn a_position_from_before_a_seek_is_not_finished_after_it_but_may_be_committed()
 /// With an epoch the leader is asked first, which may be unavailable for long: offsets beyond the seek are
 /// not finished even so.
 #[test]
-fn l8_what_lies_beyond_a_seek_is_not_committed_while_the_leader_is_asked_about_it() {
+fn l8_offsets_beyond_a_seek_are_not_committed_while_it_is_validated() {
     let (mut sim, old) = Sim::flowing(|_| {});
     sim.finish(old, 30);
     let new = sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(at(12, 4))).unwrap();
@@ -678,7 +678,7 @@ fn topic_id(commit: &Transmit) -> Uuid {
 }
 
 #[test]
-fn b3_what_was_finished_of_a_log_that_is_gone_is_not_committed_to_the_new_one() {
+fn b3_offsets_of_a_deleted_log_are_not_committed_to_the_new_one() {
     let (mut sim, token) = flowing_far();
     sim.create_again();
     assert_eq!(sim.events(), [Event::LogGone { partition: orders(0), token }]);
@@ -716,7 +716,7 @@ fn b3_what_was_finished_of_a_log_that_is_gone_is_not_committed_to_the_new_one() 
 /// An application that names an offset means the log that it knows, not one that it was not yet notified of.
 /// The partition may be started again only later, when partitions are added.
 #[test]
-fn safe1_what_an_application_commits_before_it_is_told_where_the_new_log_begins_is_refused() {
+fn safe1_a_commit_before_the_reset_to_the_new_log_is_reported_is_refused() {
     let (mut sim, token) = flowing_far();
     sim.create_again();
     sim.offsets.on_topic_recreated(sim.now, &orders(0), token, Position::at(1000));
@@ -785,7 +785,7 @@ fn two_finished() -> (Sim, [Token; 2]) {
 }
 
 #[test]
-fn h2_what_else_a_withdrawn_commit_carried_is_sent_anew_at_once() {
+fn h2_the_other_partitions_of_a_withdrawn_commit_are_sent_again_at_once() {
     let (mut sim, [token, other]) = two_finished();
     let both = [(orders(0), token), (orders(1), other)];
     let id = sim.commit(Commit::Offsets(both.map(|(of, token)| (of, token, Position::at(20).into())).into()));
@@ -843,7 +843,7 @@ fn b3_commits_carry_the_id_of_the_topic_that_was_read() {
 }
 
 #[test]
-fn b3_what_is_being_found_out_of_a_log_that_is_gone_is_asked_of_the_new_one() {
+fn b3_a_lookup_in_a_deleted_log_is_repeated_for_the_new_one() {
     let (mut sim, token) = flowing_far();
     sim.offsets.on_out_of_range(sim.now, &orders(0), token, Position::at(1000));
     let list = sim.transmit();
@@ -862,7 +862,7 @@ fn b3_what_is_being_found_out_of_a_log_that_is_gone_is_asked_of_the_new_one() {
 
 /// An offset of the old log means nothing for the new one.
 #[test]
-fn b3_what_is_being_reset_in_a_log_that_is_gone_is_told_as_such() {
+fn b3_a_reset_in_a_deleted_log_is_reported_as_topic_recreated() {
     let (mut sim, token) = flowing_far();
     sim.offsets.on_out_of_range(sim.now, &orders(0), token, Position::at(1000));
     sim.transmit();
@@ -880,7 +880,7 @@ fn b3_what_is_being_reset_in_a_log_that_is_gone_is_told_as_such() {
 /// KIP-848 assigns partitions by topic id: the topic that has the name now may be another member's. Found by
 /// the arena (seed 317 of an older draw): two members read and committed it.
 #[test]
-fn b3_f4_what_was_given_by_id_rests_when_the_name_is_another_topics() {
+fn b3_f4_a_partition_assigned_by_id_waits_while_its_name_is_another_topics() {
     let mut sim = Sim::new(|c| c.reset = ResetPolicy::Earliest);
     sim.cluster.topics.get_mut("orders").unwrap().id = OLD;
     sim.offsets.handle_cluster(sim.now, &sim.cluster);
@@ -929,7 +929,7 @@ fn shows(sim: &mut Sim, id: Uuid) {
 
 /// Then nothing is forgotten: neither the finished position nor the position itself.
 #[test]
-fn b2_f4_what_flows_goes_on_where_it_was_after_metadata_that_were_old() {
+fn b2_f4_a_fetching_partition_continues_after_outdated_metadata() {
     let (mut sim, token) = shown_another(StartAt::Offset(Position::at(1000)));
     sim.finish(token, 1003);
     sim.events();
@@ -948,7 +948,7 @@ fn b2_f4_what_flows_goes_on_where_it_was_after_metadata_that_were_old() {
 
 /// A waiting partition starts where it was supposed to.
 #[test]
-fn b2_b4_what_waits_begins_where_it_was_to_after_metadata_that_were_old() {
+fn b2_b4_a_waiting_partition_starts_as_planned_after_outdated_metadata() {
     let (mut sim, token) = shown_another(StartAt::committed_or(StartAt::Earliest));
     let load = sim.transmit();
     shows(&mut sim, OLD);
@@ -966,7 +966,7 @@ fn b2_b4_what_waits_begins_where_it_was_to_after_metadata_that_were_old() {
 
 /// However long it takes: an application may need minutes to revoke partitions.
 #[test]
-fn b3_safe15_what_rests_asks_for_metadata_with_growing_pauses() {
+fn b3_safe15_a_waiting_partition_requests_metadata_with_growing_pauses() {
     let (mut sim, _) = shown_another(StartAt::Committed);
     shows(&mut sim, OLD);
     let mut asked = 0;
@@ -981,7 +981,7 @@ fn b3_safe15_what_rests_asks_for_metadata_with_growing_pauses() {
 
 /// The metadata was old, from a broker that lags behind.
 #[test]
-fn b2_f4_what_was_given_by_id_begins_when_the_metadata_know_it() {
+fn b2_f4_a_partition_assigned_by_id_starts_when_the_metadata_shows_it() {
     let mut sim = Sim::new(|c| c.reset = ResetPolicy::Earliest);
     sim.cluster.topics.get_mut("orders").unwrap().id = OLD;
     sim.offsets.handle_cluster(sim.now, &sim.cluster);
@@ -1172,7 +1172,7 @@ fn h6_an_automatic_commit_of_a_topic_that_is_gone_is_tried_a_few_times_and_told_
 }
 
 #[test]
-fn h6_a_partition_whose_commits_land_does_not_hurry_those_of_another_that_do_not() {
+fn h6_successful_commits_of_one_partition_do_not_shorten_the_backoff_of_another() {
     let (commits, told) = in_a_minute(ErrorCode::CoordinatorLoadInProgress);
     assert_eq!(told, []);
     assert!(commits <= 75, "{commits} commits in a minute, though the pauses are a second by now");
@@ -1296,7 +1296,7 @@ fn l9_nothing_is_kept_of_what_is_neither_assigned_nor_there_as_it_was() {
 /// The topic is created again while none of its partitions is assigned, and while the metadata does not show
 /// it.
 #[test]
-fn b3_what_is_begun_before_the_new_log_is_known_is_of_the_new_log() {
+fn b3_a_start_before_the_new_log_is_known_belongs_to_the_new_log() {
     let (mut sim, _) = flowing_far();
     sim.offsets.unassign([&orders(0)]);
     begins_in_the_new_log(sim, |sim| {
@@ -1328,7 +1328,7 @@ fn begins_in_the_new_log(mut sim: Sim, begin: impl FnOnce(&mut Sim) -> Token) {
 /// The metadata shows the topic when it is assigned, does not when it starts to be fetched, and then shows
 /// another: `fetch` has never seen the first.
 #[test]
-fn b3_what_flows_of_a_log_that_is_gone_is_asked_back() {
+fn b3_a_fetching_partition_of_a_deleted_log_is_asked_back() {
     let mut sim = Sim::new(|_| {});
     sim.offsets.handle_cluster(sim.now, &sim.cluster);
     sim.assign([(orders(0), StartAt::Offset(Position::at(7)))]);
@@ -1368,7 +1368,7 @@ fn b3_a_place_before_the_end_is_counted_in_the_new_log() {
 
 /// The same for a seek while the topic is missing.
 #[test]
-fn b3_what_is_sought_before_the_new_log_is_known_is_of_the_new_log() {
+fn b3_a_seek_before_the_new_log_is_known_belongs_to_the_new_log() {
     let (sim, _) = flowing_far();
     begins_in_the_new_log(sim, |sim| {
         sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(0))).unwrap()

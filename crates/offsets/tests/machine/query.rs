@@ -24,7 +24,7 @@ fn found(offset: i64) -> Result<Option<ListedOffset>, QueryError> {
 }
 
 #[test]
-fn what_the_group_has_committed_is_asked_from_outside_and_needs_no_assignment() {
+fn committed_offsets_are_queried_from_outside_the_group_without_an_assignment() {
     let mut sim = Sim::new(|_| {});
     let id = sim.offsets.fetch_committed(sim.now, [orders(0), orders(1)], sim.deadline());
     assert!(sim.offsets.wants_coordinator());
@@ -159,7 +159,7 @@ fn a_topic_that_may_not_be_seen_is_said_so_at_once() {
 }
 
 #[test]
-fn a_topic_whose_leader_is_not_known_yet_has_none() {
+fn a_query_of_a_topic_without_a_known_leader_times_out() {
     for error in [ErrorCode::None, ErrorCode::UnknownTopicOrPartition] {
         let mut sim = Sim::new(|_| {});
         let topic = sim.cluster.topics.get_mut("orders").unwrap();

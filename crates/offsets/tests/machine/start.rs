@@ -48,7 +48,7 @@ fn unknown_topic_ids_keep_the_request_at_names() {
 
 /// The topic may have been created again since: by its id, the group has nothing committed in it.
 #[test]
-fn b3_what_was_committed_before_the_topic_was_known_is_asked_for_again() {
+fn b3_an_offset_committed_before_the_topic_was_known_is_fetched_again() {
     for epoch in [5, -1] {
         let mut sim = Sim::new(|c| c.reset = ResetPolicy::Earliest);
         let known = std::mem::take(&mut sim.cluster);
@@ -75,7 +75,7 @@ fn b3_what_was_committed_before_the_topic_was_known_is_asked_for_again() {
 
 /// The brokers are upgraded while it is read: its topic gets an id just when its leader is unavailable.
 #[test]
-fn b3_what_is_read_already_is_not_asked_for_again_when_its_topic_gets_an_id() {
+fn b3_the_offset_of_a_started_partition_is_not_fetched_again_when_its_topic_gets_an_id() {
     let mut sim = Sim::new(|c| c.reset = ResetPolicy::Latest);
     let known = sim.cluster.clone();
     sim.cluster.topics.get_mut("orders").unwrap().id = Uuid::ZERO;
@@ -490,7 +490,7 @@ fn a_time_beyond_the_end_is_the_end() {
 }
 
 #[test]
-fn none_before_the_end_is_the_end_and_takes_one_question() {
+fn zero_records_before_the_end_is_the_end_and_takes_one_request() {
     let mut sim = Sim::new(|_| {});
     sim.assign([(orders(0), StartAt::BeforeEnd(0))]);
     let list = sim.transmit();
@@ -554,7 +554,7 @@ fn l1_out_of_range_under_none_fails_the_partition() {
 /// Records before the position were dropped, and have to be read again: they come before the error that
 /// stopped the partition.
 #[test]
-fn l1_i12_what_was_given_back_of_a_partition_that_has_stopped_is_read_again_up_to_its_error() {
+fn l1_i12_given_back_records_of_a_stopped_partition_are_read_again_up_to_its_error() {
     let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::None);
     let (partition, position) = (orders(0), Position::at(7));
     sim.offsets.start_again(&partition, token, position);

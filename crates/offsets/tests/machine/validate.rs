@@ -17,7 +17,7 @@ fn validating(reset: ResetPolicy) -> (Sim, offtake_machine::Token) {
 }
 
 #[test]
-fn l3_what_is_committed_with_an_epoch_is_compared_with_the_leader_first() {
+fn l3_an_offset_committed_with_an_epoch_is_validated_with_the_leader_first() {
     let mut sim = Sim::new(|_| {});
     sim.assign((0..3).map(|p| (orders(p), StartAt::Committed)));
     let load = sim.transmit();
@@ -34,7 +34,7 @@ fn l3_what_is_committed_with_an_epoch_is_compared_with_the_leader_first() {
 }
 
 #[test]
-fn b3_what_is_committed_in_a_topic_that_is_gone_is_not_compared_with_the_one_of_its_name() {
+fn b3_an_offset_of_a_deleted_topic_is_not_validated_in_its_successor() {
     let mut sim = Sim::new(|c| c.reset = ResetPolicy::Earliest);
     sim.offsets.handle_cluster(sim.now, &sim.cluster);
     sim.assign([(orders(0), StartAt::Committed)]);
@@ -135,7 +135,7 @@ fn l3_a_log_that_ends_before_the_position_is_truncated_and_read_on_from_its_end(
 /// More was handed out than was reported as finished when the log was truncated: late reports count up to the
 /// truncation, and not beyond it (SAFE8).
 #[test]
-fn l3_what_is_said_to_be_finished_behind_a_cut_counts_up_to_it() {
+fn l3_late_finishes_count_up_to_the_truncation() {
     // The position read to, and the end of the log then.
     for cuts in [&[(100, 80)][..], &[(100, 80), (80, 70)], &[(100, 80), (95, 85)]] {
         let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::Latest);
@@ -362,7 +362,7 @@ fn a_position_without_an_epoch_has_nothing_to_compare() {
 }
 
 #[test]
-fn what_is_given_back_under_an_old_token_is_not_taken() {
+fn reports_under_an_old_token_are_ignored() {
     let (mut sim, old) = Sim::flowing(|_| {});
     sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(3))).unwrap();
     sim.events();

@@ -89,7 +89,7 @@ impl Accumulator {
 
     /// An upper bound of the bytes that a record takes in a batch.
     fn size_of(&self, record: &ProducerRecord<'_>) -> Result<usize> {
-        let bytes = BatchWriter::most_bytes(record.key, record.value, record.headers.iter().copied());
+        let bytes = BatchWriter::max_record_size(record.key, record.value, record.headers.iter().copied());
         let bytes = bytes.map(|bytes| bytes.saturating_add(BATCH_OVERHEAD)).unwrap_or(usize::MAX);
         let limits = [
             ("max.request.size", self.limits.max_request_size),
@@ -177,7 +177,7 @@ impl Accumulator {
     ) -> Result<(BatchPosition, Option<FilledBatch>)> {
         let Limits { batch_size, linger, delivery_timeout, compression, .. } = self.limits;
         let seals = seals && compression != Compression::None;
-        let too_large = || Error::new(ErrorKind::TooLarge, "the record is larger than a batch can say");
+        let too_large = || Error::new(ErrorKind::TooLarge, "the record is too large for a batch");
         let slot = self.slots.get_mut(at.0).ok_or_else(too_large)?;
         let was_full = slot.has_no_room(bytes, batch_size);
         let mut filled = if was_full { slot.close_open(at, seals) } else { None };

@@ -66,7 +66,7 @@ impl Bench {
 }
 
 #[test]
-fn a_record_whose_topic_is_learnt_is_told_without_the_lock() {
+fn a_record_is_woken_without_the_lock_when_its_topic_is_learnt() {
     let bench = Bench::new(|_| {});
     let mut delivery = bench.send(b"1");
     assert!(bench.poll(&mut delivery).is_pending());

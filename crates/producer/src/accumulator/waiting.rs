@@ -82,16 +82,17 @@ impl Accumulator {
             (ErrorKind::Timeout, text)
         } else if let Ok(Some(partitions)) = self.topics.partitions(id) {
             let text =
-                format!("topic {topic} has {partitions} partitions, and not the one that the record names");
+                format!("the record names a partition that topic {topic} does not have: it has {partitions}");
             (ErrorKind::UnknownTopic, text)
         } else if self.topics.is_missing(id) {
             (
                 ErrorKind::UnknownTopic,
-                format!("topic {topic} does not exist, and the brokers did not make it"),
+                format!("topic {topic} does not exist, and the brokers did not create it"),
             )
         } else {
-            let text =
-                format!("no broker told about topic {topic}: see whether `bootstrap.servers` can be reached");
+            let text = format!(
+                "no metadata of topic {topic} from any broker: check that `bootstrap.servers` can be reached"
+            );
             (ErrorKind::Timeout, text)
         };
         Error::new(kind, format!("{text} ({waited} ms, `max.block.ms`)"))

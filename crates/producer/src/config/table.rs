@@ -65,7 +65,7 @@ pub(super) static OTHER: &[Property<Config>] = &[
     p("compression.level", Sets(level)),
     p("batch.num.messages", Ignored("`batch.size` is the bound")),
     p("partitioner", Only(&["murmur2_random", "murmur2"], PARTITIONER)),
-    p("delivery.report.only.error", Ignored("each send tells of itself")),
+    p("delivery.report.only.error", Ignored("each send reports its own result")),
     p("enable.gapless.guarantee", Only(&["false"], "a batch that cannot be delivered fails alone")),
     p("produce.offset.report", Ignored("each send tells its offset")),
     p("queue.buffering.backpressure.threshold", Ignored("a full pipeline alone decides")),

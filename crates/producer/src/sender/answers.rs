@@ -26,14 +26,14 @@ use crate::{
 const A_MOMENT: Duration = Duration::from_millis(20);
 
 /// The meaning of a broker's response for a batch.
-enum Verdict {
+enum BatchResult {
     Written {
         base_offset: Option<i64>,
         append_time: Option<i64>,
     },
     /// The batch is to be sent again.
     Again {
-        trouble: String,
+        reason: String,
         may_be_written: bool,
         is_stale: bool,
         /// Whether a short pause is enough.
@@ -41,7 +41,7 @@ enum Verdict {
     },
     /// The batch is neither the next one in the broker's log nor one of those that the broker remembers (KIP-98, KIP-360).
     OutOfOrder {
-        trouble: String,
+        reason: String,
         /// Whether the broker knows the producer at all.
         knows_producer: bool,
     },
@@ -53,7 +53,7 @@ enum Verdict {
     Unclear(Error),
 }
 
-impl Verdict {
+impl BatchResult {
     /// The broker's words, if it refused the batch.
     fn said(&self) -> String {
         match self {
@@ -62,7 +62,7 @@ impl Verdict {
             | Self::Refused(Outcome::Failed(error) | Outcome::Refused { others: error, .. }) => {
                 error.to_string()
             }
-            Self::Again { trouble, .. } | Self::OutOfOrder { trouble, .. } => trouble.clone(),
+            Self::Again { reason, .. } | Self::OutOfOrder { reason, .. } => reason.clone(),
             Self::Written { .. } | Self::Refused(_) => String::new(),
         }
     }
@@ -83,7 +83,7 @@ impl Sender {
                 sort(&mut response);
                 Ok(response)
             }
-            Ok(_) => Err(("its answer was to another question".to_owned(), true)),
+            Ok(_) => Err(("unexpected response type".to_owned(), true)),
             Err(
                 error @ (CallError::Unsupported { .. } | CallError::Authentication { is_final: true, .. }),
             ) => {
@@ -100,31 +100,31 @@ impl Sender {
             let Some(mut shipment) = partition.take_in_flight(serial) else { continue };
             shipment.attempts = shipment.attempts.saturating_sub(u32::from(!was_sent));
             let name = partition.partition.clone();
-            let verdict = match &response {
+            let result = match &response {
                 // The request was sent, and `acks=0` has no response.
                 Ok(_) if self.config.acks == Acks::None => {
-                    Verdict::Written { base_offset: None, append_time: None }
+                    BatchResult::Written { base_offset: None, append_time: None }
                 }
                 Ok(response) => match answer_of(response, &name, topic_id) {
                     Some(told) => {
                         self.learn_leader(&name, &told, &response.node_endpoints);
-                        verdict(&name, told, shipment.batch.sealed.count(), is_transactional)
+                        batch_result(&name, told, shipment.batch.sealed.count(), is_transactional)
                     }
-                    None => Verdict::Again {
-                        trouble: format!("{} left it out of its answer", sent.broker),
+                    None => BatchResult::Again {
+                        reason: format!("missing in the response of {}", sent.broker),
                         may_be_written: true,
                         is_stale: false,
                         is_soon: false,
                     },
                 },
-                Err((trouble, may_be_written)) => Verdict::Again {
-                    trouble: trouble.clone(),
+                Err((reason, may_be_written)) => BatchResult::Again {
+                    reason: reason.clone(),
                     may_be_written: *may_be_written,
                     is_stale: true,
                     is_soon: false,
                 },
             };
-            self.judge(now, slot, shipment, verdict, shared);
+            self.apply_result(now, slot, shipment, result, shared);
             self.look_at(slot);
         }
     }
@@ -146,44 +146,44 @@ impl Sender {
         self.events.push_back(Event::LeaderMoved { partition, leader, epoch, at });
     }
 
-    fn judge(
+    fn apply_result(
         &mut self,
         now: Instant,
         slot: SlotId,
         mut shipment: Shipment,
-        verdict: Verdict,
+        result: BatchResult,
         shared: &Shared,
     ) {
         let given_up = self.given_up().cloned();
         let Some(partition) = self.partitions.get_mut(slot.index()) else { return };
         let retries_left = shipment.attempts <= self.config.retries;
         let is_transactional = self.config.transactional_id.is_some();
-        match verdict {
-            Verdict::Written { base_offset, append_time } => {
+        match result {
+            BatchResult::Written { base_offset, append_time } => {
                 partition.proven(now, &shipment);
                 partition.backoff.reset();
                 let outcome =
                     Outcome::Written { partition: partition.partition.clone(), base_offset, append_time };
                 self.end(now, slot, &shipment, outcome, shared);
             }
-            Verdict::Again { .. } | Verdict::OutOfOrder { .. } if shipment.is_abandoned => {
+            BatchResult::Again { .. } | BatchResult::OutOfOrder { .. } if shipment.is_abandoned => {
                 // Its failure was reported already. It may be written, and is not sent again.
-                partition.gap(&shipment, GivenUp::Untold);
-                self.end(now, slot, &shipment, Outcome::Failed(Error::misuse("told before")), shared);
+                partition.gap(&shipment, GivenUp::UnknownOutcome);
+                self.end(now, slot, &shipment, Outcome::Failed(Error::misuse("reported before")), shared);
             }
-            Verdict::Again { .. } | Verdict::OutOfOrder { .. } if given_up.is_some() => {
-                partition.gap(&shipment, GivenUp::Untold);
+            BatchResult::Again { .. } | BatchResult::OutOfOrder { .. } if given_up.is_some() => {
+                partition.gap(&shipment, GivenUp::UnknownOutcome);
                 let why = given_up.unwrap_or_else(|| Error::misuse("given up"));
                 self.end(now, slot, &shipment, Outcome::Failed(why), shared);
             }
-            Verdict::Again { trouble, may_be_written, is_stale, is_soon } if retries_left => {
+            BatchResult::Again { reason, may_be_written, is_stale, is_soon } if retries_left => {
                 shipment.may_be_written |= may_be_written;
-                self.pause(now, slot, shipment, trouble, is_soon);
+                self.pause(now, slot, shipment, reason, is_soon);
                 if is_stale {
                     self.wants_metadata();
                 }
             }
-            Verdict::OutOfOrder { trouble, knows_producer: true }
+            BatchResult::OutOfOrder { reason, knows_producer: true }
                 if !is_transactional
                     && shipment.may_be_written
                     && !partition.may_miss_one_before(&shipment) =>
@@ -192,12 +192,12 @@ impl Sender {
                 partition.gap(&shipment, GivenUp::NotKnownAgain);
                 let name = &partition.partition;
                 let text = format!(
-                    "{name}: whether the record was written is not known: the broker does not know its batch again: {trouble}"
+                    "{name}: whether the record was written is not known: the broker cannot tell whether it has the batch: {reason}"
                 );
                 let error = Error::new(ErrorKind::OutcomeUnknown, text).with_partition(name.clone());
                 self.end(now, slot, &shipment, Outcome::Failed(error), shared);
             }
-            Verdict::OutOfOrder { trouble, .. }
+            BatchResult::OutOfOrder { reason, .. }
                 if self.config.is_idempotent
                     && retries_left
                     && !(is_transactional && partition.is_first(&shipment.batch.info)) =>
@@ -207,43 +207,43 @@ impl Sender {
                 if partition.is_first(&shipment.batch.info) {
                     partition.gap(&shipment, GivenUp::NotWritten);
                 }
-                self.pause(now, slot, shipment, trouble, false);
+                self.pause(now, slot, shipment, reason, false);
             }
-            Verdict::Again { trouble, may_be_written, .. } => {
+            BatchResult::Again { reason, may_be_written, .. } => {
                 let may_be_written = shipment.may_be_written || may_be_written;
-                partition.gap(&shipment, GivenUp::untold_if(may_be_written));
+                partition.gap(&shipment, GivenUp::unknown_if(may_be_written));
                 let name = &partition.partition;
                 let error = if may_be_written {
-                    let text = format!("{name}: whether the record was written is not known: {trouble}");
+                    let text = format!("{name}: whether the record was written is not known: {reason}");
                     Error::new(ErrorKind::OutcomeUnknown, text)
                 } else {
                     let text =
-                        format!("{name}: the record was not written, and `retries` are used up: {trouble}");
+                        format!("{name}: the record was not written, and `retries` are used up: {reason}");
                     Error::new(ErrorKind::Timeout, text)
                 };
                 let error = error.with_partition(name.clone());
                 self.end(now, slot, &shipment, Outcome::Failed(error), shared);
             }
-            Verdict::OutOfOrder { trouble, .. } => {
+            BatchResult::OutOfOrder { reason, .. } => {
                 partition.gap(&shipment, GivenUp::NotWritten);
                 let name = &partition.partition;
-                let text = format!("{name}: the record was not written: {trouble}");
+                let text = format!("{name}: the record was not written: {reason}");
                 let kind = if is_transactional { ErrorKind::TransactionAborted } else { ErrorKind::Refused };
                 let error = Error::new(kind, text).with_partition(name.clone());
                 self.end(now, slot, &shipment, Outcome::Failed(error), shared);
             }
             // An earlier attempt may have been written, and its response lost.
-            Verdict::TooLarge(_) | Verdict::Refused(_) if shipment.may_be_written => {
-                partition.gap(&shipment, GivenUp::Untold);
+            BatchResult::TooLarge(_) | BatchResult::Refused(_) if shipment.may_be_written => {
+                partition.gap(&shipment, GivenUp::UnknownOutcome);
                 let name = &partition.partition;
-                let said = verdict.said();
+                let said = result.said();
                 let text = format!(
                     "{name}: the record may have been written by an earlier attempt; sent again, it is refused: {said}"
                 );
                 let error = Error::new(ErrorKind::OutcomeUnknown, text).with_partition(name.clone());
                 self.end(now, slot, &shipment, Outcome::Failed(error), shared);
             }
-            Verdict::TooLarge(error) => {
+            BatchResult::TooLarge(error) => {
                 // In a transaction the halves keep the sequences of the whole.
                 if !is_transactional {
                     partition.gap(&shipment, GivenUp::NotWritten);
@@ -257,11 +257,11 @@ impl Sender {
                     self.end(now, slot, &shipment, Outcome::Failed(error), shared);
                 }
             }
-            Verdict::Unclear(error) => {
-                partition.gap(&shipment, GivenUp::Untold);
+            BatchResult::Unclear(error) => {
+                partition.gap(&shipment, GivenUp::UnknownOutcome);
                 self.end(now, slot, &shipment, Outcome::Failed(error), shared);
             }
-            Verdict::Refused(outcome) => {
+            BatchResult::Refused(outcome) => {
                 partition.gap(&shipment, GivenUp::NotWritten);
                 self.end(now, slot, &shipment, outcome, shared);
             }
@@ -269,10 +269,10 @@ impl Sender {
     }
 
     /// Queues a batch to be sent again, after a pause of its partition.
-    fn pause(&mut self, now: Instant, slot: SlotId, mut shipment: Shipment, trouble: String, is_soon: bool) {
+    fn pause(&mut self, now: Instant, slot: SlotId, mut shipment: Shipment, reason: String, is_soon: bool) {
         let Some(partition) = self.partitions.get_mut(slot.index()) else { return };
-        tracing::debug!(partition = %partition.partition, attempts = shipment.attempts, trouble, "a batch is sent again");
-        shipment.trouble = Some(trouble);
+        tracing::debug!(partition = %partition.partition, attempts = shipment.attempts, reason, "a batch is sent again");
+        shipment.last_error = Some(reason);
         partition.send_again(shipment);
         if partition.paused_until.is_none() {
             let wait = partition.backoff.next_wait();
@@ -292,7 +292,7 @@ impl Sender {
             let Some(partition) = self.partitions.get_mut(slot.index()) else { continue };
             let Some(shipment) = partition.take_in_flight(serial) else { continue };
             let error = error.clone().with_partition(partition.partition.clone());
-            self.judge(now, slot, shipment, Verdict::Refused(Outcome::Failed(error)), shared);
+            self.apply_result(now, slot, shipment, BatchResult::Refused(Outcome::Failed(error)), shared);
             self.look_at(slot);
         }
     }
@@ -367,12 +367,12 @@ fn answer_of(
     told.get(told.binary_search_by_key(&of.partition, |told| told.index).ok()?).cloned()
 }
 
-fn verdict(
+fn batch_result(
     of: &TopicPartition,
     told: PartitionProduceResponse,
     count: i32,
     is_transactional: bool,
-) -> Verdict {
+) -> BatchResult {
     let code = told.error_code;
     let message = told.error_message.as_deref().map(broker_text);
     let why = || message.as_ref().map_or_else(|| code.to_string(), |text| format!("{code}: {text}"));
@@ -380,23 +380,23 @@ fn verdict(
         Error::new(kind, format!("{of}: {text}")).with_code(code).with_partition(of.clone())
     };
     match code {
-        ErrorCode::None => Verdict::Written {
+        ErrorCode::None => BatchResult::Written {
             base_offset: Some(told.base_offset).filter(|offset| *offset >= 0),
             append_time: Some(told.log_append_time_ms).filter(|time| *time >= 0),
         },
-        ErrorCode::DuplicateSequenceNumber => Verdict::Written { base_offset: None, append_time: None },
+        ErrorCode::DuplicateSequenceNumber => BatchResult::Written { base_offset: None, append_time: None },
         ErrorCode::OutOfOrderSequenceNumber | ErrorCode::InvalidProducerEpoch => {
-            Verdict::OutOfOrder { trouble: why(), knows_producer: true }
+            BatchResult::OutOfOrder { reason: why(), knows_producer: true }
         }
-        ErrorCode::UnknownProducerId => Verdict::OutOfOrder { trouble: why(), knows_producer: false },
+        ErrorCode::UnknownProducerId => BatchResult::OutOfOrder { reason: why(), knows_producer: false },
         ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
             let what = if count == 1 { "the record" } else { "its batch" };
             let text = format!("{what} is larger than the topic takes (`max.message.bytes`): {}", why());
-            Verdict::TooLarge(refused(ErrorKind::TooLarge, text))
+            BatchResult::TooLarge(refused(ErrorKind::TooLarge, text))
         }
         ErrorCode::TopicAuthorizationFailed | ErrorCode::ClusterAuthorizationFailed => {
-            let text = format!("this client may not write to it: {}", why());
-            Verdict::Refused(Outcome::Failed(refused(ErrorKind::Authorization, text)))
+            let text = format!("this client may not write to it (WRITE): {}", why());
+            BatchResult::Refused(Outcome::Failed(refused(ErrorKind::Authorization, text)))
         }
         ErrorCode::InvalidRecord if !told.record_errors.is_empty() => {
             let at_fault = told.record_errors.iter().filter_map(|fault| {
@@ -405,35 +405,33 @@ fn verdict(
                 Some((index, refused(ErrorKind::Refused, format!("the broker refuses the record: {said}"))))
             });
             let at_fault = at_fault.collect();
-            let text = "the record was not written, because the broker refuses another one of its batch: send it again".to_owned();
-            Verdict::Refused(Outcome::Refused { at_fault, others: refused(ErrorKind::Refused, text) })
+            let text = "the record was not written, because the broker refuses another record of its batch: send it again".to_owned();
+            BatchResult::Refused(Outcome::Refused { at_fault, others: refused(ErrorKind::Refused, text) })
         }
         ErrorCode::TransactionAbortable
         | ErrorCode::InvalidTxnState
         | ErrorCode::InvalidProducerIdMapping => {
-            let text = format!(
-                "the transaction that it is a part of has ended, perhaps after `transaction.timeout.ms`: {}",
-                why()
-            );
-            Verdict::Refused(Outcome::Failed(refused(ErrorKind::TransactionAborted, text)))
+            let text =
+                format!("its transaction has ended, perhaps after `transaction.timeout.ms`: {}", why());
+            BatchResult::Refused(Outcome::Failed(refused(ErrorKind::TransactionAborted, text)))
         }
         ErrorCode::ProducerFenced => {
             let text = format!("another producer has begun with this `transactional.id`: {}", why());
-            Verdict::Refused(Outcome::Failed(refused(ErrorKind::Fenced, text)))
+            BatchResult::Refused(Outcome::Failed(refused(ErrorKind::Fenced, text)))
         }
         // The coordinator still finishes the previous transaction. This is very common where each transaction has its own epoch.
         ErrorCode::ConcurrentTransactions => {
-            Verdict::Again { trouble: why(), may_be_written: false, is_stale: false, is_soon: true }
+            BatchResult::Again { reason: why(), may_be_written: false, is_stale: false, is_soon: true }
         }
         // Brokers return this code for any failure, even after the batch was appended. For a transaction that does not matter,
         // because it ends without the batch.
         ErrorCode::UnknownServerError | ErrorCode::Unknown(_) if !is_transactional => {
             let text = format!("whether the record was written is not known: {}", why());
-            Verdict::Unclear(refused(ErrorKind::OutcomeUnknown, text))
+            BatchResult::Unclear(refused(ErrorKind::OutcomeUnknown, text))
         }
         // The batch is already in the leader's log.
-        code if code.is_retriable() => Verdict::Again {
-            trouble: why(),
+        code if code.is_retriable() => BatchResult::Again {
+            reason: why(),
             // Brokers return these before they append anything: for a deleted topic, for example.
             may_be_written: !matches!(
                 code,
@@ -444,7 +442,7 @@ fn verdict(
         },
         _ => {
             let text = format!("the broker refuses the batch: {}", why());
-            Verdict::Refused(Outcome::Failed(refused(ErrorKind::Refused, text)))
+            BatchResult::Refused(Outcome::Failed(refused(ErrorKind::Refused, text)))
         }
     }
 }

@@ -60,7 +60,7 @@ pub(super) struct Shipment {
     /// Whether an attempt may have written it.
     pub(super) may_be_written: bool,
     /// Why the last attempt did not write it.
-    pub(super) trouble: Option<String>,
+    pub(super) last_error: Option<String>,
     /// Whether its delivery timeout ended while it was in flight, so that its failure was reported.
     pub(super) is_abandoned: bool,
 }
@@ -75,7 +75,7 @@ impl Shipment {
             stamp,
             attempts: 0,
             may_be_written: false,
-            trouble: None,
+            last_error: None,
             is_abandoned: false,
         }
     }
@@ -116,14 +116,14 @@ struct Gap {
 pub(super) enum GivenUp {
     NotWritten,
     /// No response said whether it was written.
-    Untold,
+    UnknownOutcome,
     /// It may be written, and the broker does not recognize it.
     NotKnownAgain,
 }
 
 impl GivenUp {
-    pub(super) fn untold_if(may_be_written: bool) -> Self {
-        if may_be_written { Self::Untold } else { Self::NotWritten }
+    pub(super) fn unknown_if(may_be_written: bool) -> Self {
+        if may_be_written { Self::UnknownOutcome } else { Self::NotWritten }
     }
 }
 
@@ -336,7 +336,7 @@ impl Partition {
             && (identity.id, identity.epoch) == (stamp.id, stamp.epoch)
         {
             let gap = gap.get_or_insert_default();
-            gap.may_miss_one |= how == GivenUp::Untold;
+            gap.may_miss_one |= how == GivenUp::UnknownOutcome;
             if how == GivenUp::NotWritten {
                 gap.hole = Some(gap.hole.map_or(shipment.place, |hole| hole.min(shipment.place)));
             }
@@ -368,7 +368,7 @@ impl Partition {
     pub(super) fn take_retry(&mut self, serial: Serial) -> Option<Shipment> {
         let at = self.retries.iter().position(|shipment| shipment.batch.info.serial == serial)?;
         let shipment = self.retries.remove(at)?;
-        self.gap(&shipment, GivenUp::untold_if(shipment.may_be_written));
+        self.gap(&shipment, GivenUp::unknown_if(shipment.may_be_written));
         Some(shipment)
     }
 
@@ -376,7 +376,7 @@ impl Partition {
     pub(super) fn take_retries(&mut self) -> VecDeque<Shipment> {
         let retries = mem::take(&mut self.retries);
         for shipment in &retries {
-            self.gap(shipment, GivenUp::untold_if(shipment.may_be_written));
+            self.gap(shipment, GivenUp::unknown_if(shipment.may_be_written));
         }
         retries
     }

@@ -264,7 +264,7 @@ fn each_batch_is_written_once_and_in_order_wherever_connections_end() {
 
 /// A restarted broker remembers only the last batch. It cannot recognize an earlier one.
 #[test]
-fn what_a_broker_that_was_restarted_cannot_tell_is_not_written_twice() {
+fn a_record_that_a_restarted_broker_cannot_recognize_is_not_written_twice() {
     let mut unknown = 0;
     for seed in 0..500 {
         let mut world = World::new(seed, true);
@@ -362,7 +362,7 @@ fn after_a_long_time_the_first_batch_goes_alone() {
 }
 
 #[test]
-fn what_a_broker_cannot_name_may_have_happened_after_the_append() {
+fn an_unknown_error_code_leaves_the_outcome_unknown() {
     for code in [ErrorCode::UnknownServerError, ErrorCode::Unknown(999)] {
         let mut world = World::new(1, false);
         world.send();
@@ -387,7 +387,7 @@ fn an_answer_by_topic_id_is_understood_after_the_view_has_lost_the_id() {
 }
 
 #[test]
-fn a_leader_whose_address_cannot_be_one_is_looked_up() {
+fn a_leader_with_an_invalid_address_is_looked_up() {
     for (host, is_taken) in [("b2.example", true), ("b2\n\u{1b}[2J", false), ("", false)] {
         let mut world = World::new(1, false);
         world.send();
@@ -426,7 +426,7 @@ fn what_a_broker_refuses_before_it_appends_is_not_written() {
 }
 
 #[test]
-fn what_was_not_sent_was_no_attempt_and_is_not_written() {
+fn a_request_that_was_not_sent_is_no_attempt_and_writes_nothing() {
     let mut world = World::new(1, false);
     (world.sender.config.retries, world.sender.config.delivery_timeout) = (0, Duration::from_secs(120));
     world.send();

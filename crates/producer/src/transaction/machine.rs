@@ -17,10 +17,10 @@ mod coordinators;
 mod ending;
 #[cfg(test)]
 mod model;
+mod remedy;
 mod requests;
 #[cfg(test)]
 mod tests;
-mod verdict;
 mod waits;
 
 use std::{
@@ -105,7 +105,7 @@ pub(crate) struct Transactions {
     state: State,
     begin: Option<Begin>,
     /// Why there is no producer id yet, as far as known.
-    trouble: Option<String>,
+    last_error: Option<String>,
     events: VecDeque<Event>,
 }
 
@@ -184,7 +184,7 @@ impl Transactions {
             protocol: Protocol::default(),
             state: State::LearningProtocol,
             begin: None,
-            trouble: None,
+            last_error: None,
             events: VecDeque::new(),
             config,
         }
@@ -240,7 +240,7 @@ impl Transactions {
                     deadline,
                     is_announced: false,
                     missing_since: None,
-                    trouble: None,
+                    last_error: None,
                 });
                 return self.advance(now);
             }
@@ -261,7 +261,7 @@ impl Transactions {
         // A commit for which no request was sent becomes an abort.
         if let Some(end) = self.state.end_mut()
             && end.commits
-            && !end.asked.may_be_done()
+            && !end.progress.may_be_done()
         {
             end.commits = false;
             end.tell(&mut self.events, Err(why));
@@ -384,7 +384,7 @@ impl Transactions {
         }
         if let Some(end) = self.state.end_mut() {
             // A commit whose outcome was never reported may have succeeded.
-            let told = match end.commits && end.asked.may_be_done() {
+            let told = match end.commits && end.progress.may_be_done() {
                 true => unknown(&why.to_string()),
                 false => why.clone(),
             };

@@ -50,7 +50,7 @@ pub(super) struct SentOffsets {
     /// Since when every response reports that a topic of these offsets does not exist.
     pub(super) missing_since: Option<Instant>,
     /// The last error of the group's coordinator.
-    pub(super) trouble: Option<String>,
+    pub(super) last_error: Option<String>,
 }
 
 impl Work {

@@ -43,7 +43,8 @@ async fn k8_a_commit_that_is_given_up_does_not_go_through_without_one_of_its_rec
                 Some(seconds) => {
                     let error = producer.close(secs(seconds)).await.unwrap_err();
                     assert_eq!(error.kind(), ErrorKind::Timeout, "{at}: {error}");
-                    let text = "the transaction was not committed: what was sent of it has no outcome yet";
+                    let text =
+                        "the transaction was not committed: the outcome of its records is not known yet";
                     assert!(error.to_string().contains(text), "{at}: {error}");
                 }
                 None => drop(producer),

@@ -168,7 +168,7 @@ async fn an_outcome_that_nobody_told_is_told_as_unknown_and_what_follows_is_writ
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_never_sent_is_told_as_not_written() {
+async fn a_record_that_was_never_sent_is_reported_as_not_written() {
     let cluster = cluster().await;
     let producer = producer(&cluster).delivery_timeout(secs(40)).build().await.unwrap();
     let to = |value| ProducerRecord::to("orders").partition(0).value(value);

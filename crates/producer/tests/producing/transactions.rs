@@ -56,7 +56,7 @@ pub(crate) fn order(value: &str) -> ProducerRecord<'_> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_committed_is_seen_and_what_is_aborted_is_not() {
+async fn committed_records_are_seen_and_aborted_ones_are_not() {
     for cluster in clusters().await {
         let mut producer = transactional(&cluster, "t").await;
         let mut expected = Vec::new();
@@ -317,7 +317,7 @@ async fn a_transaction_that_lasts_too_long_is_aborted_whichever_request_finds_ou
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_transactional_id_excludes_is_refused() {
+async fn settings_that_a_transactional_id_excludes_are_refused() {
     let cluster = clusters().await.remove(0);
     let error = producer(&cluster).transactional_id("t").build().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
@@ -450,7 +450,7 @@ async fn no_offsets_are_no_offsets() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_closed_says_so() {
+async fn closing_or_dropping_a_producer_aborts_its_open_transaction() {
     for (at, cluster) in clusters().await.into_iter().enumerate() {
         let mut producer = transactional(&cluster, "t").await;
         let transaction = producer.begin().await.unwrap();

@@ -181,7 +181,7 @@ impl<'x, 'de: 'x> MapAccess<'de> for Record<'_, 'x, 'de> {
                 .decoder
                 .with_default(value, |decoder| seed.deserialize(At::new(decoder, *op)))
                 .map_err(|error| error.in_field(name)),
-            Some(FieldOp::Skip(_)) | None => Err(DecodeError::custom("a value is asked for before its key")),
+            Some(FieldOp::Skip(_)) | None => Err(DecodeError::custom("a value is requested before its key")),
         }
     }
 

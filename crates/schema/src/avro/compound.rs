@@ -69,7 +69,7 @@ impl SerializeSeq for List<'_, '_> {
                 };
                 match u8::try_from(byte >> 1) {
                     Ok(value) if byte & 1 == 0 => bytes.push(value),
-                    _ => return Err(EncodeError::new("an item of a list is no byte")),
+                    _ => return Err(EncodeError::new("an item of the list is not a byte")),
                 }
                 Ok(())
             }
@@ -198,7 +198,7 @@ impl SerializeMap for Entries<'_, '_> {
         let key = match serde_json::to_value(key) {
             Ok(serde_json::Value::String(key)) => key,
             Ok(other @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => other.to_string(),
-            _ => return Err(EncodeError::new("a key of a map is no string")),
+            _ => return Err(EncodeError::new("a key of the map is not a string")),
         };
         match self {
             Self::Fields(_, pending) => *pending = Some(key),

@@ -170,7 +170,7 @@ impl<'x, 'de: 'x> Chosen<'_, 'x, 'de> {
                 visitor.visit_enum(symbol)
             }
             (_, Some(branch)) => Err(DecodeError::custom(format!(
-                "the union's branch {} is none of the variants {}",
+                "the union's branch {} is not among the variants {}",
                 branch.full,
                 variants.join(", ")
             ))),

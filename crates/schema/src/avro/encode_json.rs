@@ -217,7 +217,7 @@ impl Encoder<'_> {
         }
         Err(first.unwrap_or_else(|| {
             let names: Vec<&str> = branches.iter().map(|&branch| types.get(branch).branch_name()).collect();
-            EncodeError::new(format!("{} is none of {}", shown(value), names.join(", ")))
+            EncodeError::new(format!("{} matches none of {}", shown(value), names.join(", ")))
         }))
     }
 }

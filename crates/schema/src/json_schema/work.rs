@@ -162,7 +162,7 @@ impl<'a> Work<'a> {
             },
         };
         if found.is_empty() {
-            return Err(format!("`{target:.200}` is none of its references"));
+            return Err(format!("`{target:.200}` is not among its references"));
         }
         let mut most = Count::default();
         for one in found {

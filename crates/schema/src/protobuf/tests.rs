@@ -147,7 +147,7 @@ fn messages_within_any_are_counted_and_bounded_in_depth() {
 }
 
 #[test]
-fn what_extensions_and_groups_hold_is_counted_as_what_it_is() {
+fn extensions_and_groups_are_counted_by_their_contents() {
     let fields: String = (1..=200).map(|nth| format!("optional int32 f{nth} = {nth};")).collect();
     let text = format!(
         "syntax = \"proto2\"; message Outer {{ optional string s = 2; repeated group G = 1 {{ {fields} repeated Inner deep = 300; }} extensions 100 to 110; }}

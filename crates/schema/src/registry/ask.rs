@@ -1,4 +1,4 @@
-//! [`Asker`]: sends requests to whichever of a registry's URLs responds.
+//! [`RequestSender`]: sends requests to whichever of a registry's URLs responds.
 
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -31,7 +31,7 @@ enum Step {
     Found(String, String),
 }
 
-pub(super) struct Asker {
+pub(super) struct RequestSender {
     transport: Box<dyn Transport>,
     /// The URL that responded last.
     current: AtomicUsize,
@@ -42,7 +42,7 @@ pub(super) struct Asker {
     permits: Semaphore,
 }
 
-impl Asker {
+impl RequestSender {
     pub(super) fn new(transport: Box<dyn Transport>, timeout: Duration, most_bytes: usize) -> Self {
         let timeout = timeout.max(Duration::from_millis(1));
         let permits = Semaphore::new(MOST_AT_ONCE);
@@ -106,9 +106,9 @@ impl Asker {
         limit: Duration,
         read: &impl Fn(&Endpoint, &Answer) -> Result<T, RegistryError>,
     ) -> Result<T, RegistryError> {
-        let mut waiting = Waiting { asker: self, since: Some((url, clock::now())) };
+        let mut pending = PendingRequest { sender: self, since: Some((url, clock::now())) };
         let answer = clock::timeout(limit, self.transport.call(url, call)).await;
-        waiting.since = None;
+        pending.since = None;
         self.silent_ms.store(0, Ordering::Relaxed);
         match answer {
             Some(answer) => read(endpoint, &answer?),
@@ -163,8 +163,8 @@ impl Asker {
         let mut bytes = of.text.len();
         let mut seen = std::collections::HashSet::new();
         // A reference is complete when everything that it refers to is complete; its own references are above it on the stack.
-        let mut waiting: Vec<Step> = of.references.iter().cloned().map(Step::Ask).collect();
-        while let Some(step) = waiting.pop() {
+        let mut pending: Vec<Step> = of.references.iter().cloned().map(Step::Ask).collect();
+        while let Some(step) = pending.pop() {
             let next = match step {
                 Step::Ask(next) if seen.insert(next.clone()) => next,
                 Step::Ask(_) => continue,
@@ -197,8 +197,8 @@ impl Asker {
             if bytes > self.most_bytes {
                 return Err(too_many(&format!("{} bytes", self.most_bytes)));
             }
-            waiting.push(Step::Found(next.name, version.schema.text));
-            waiting.extend(version.schema.references.into_iter().map(Step::Ask));
+            pending.push(Step::Found(next.name, version.schema.text));
+            pending.extend(version.schema.references.into_iter().map(Step::Ask));
         }
         Ok(found)
     }
@@ -264,23 +264,23 @@ impl Asker {
 
 /// A request without a response so far. If requests to a URL are dropped repeatedly without a response, another URL becomes the first.
 /// Otherwise a silent URL would be tried again and again by callers with short timeouts, and the others never.
-struct Waiting<'a> {
-    asker: &'a Asker,
+struct PendingRequest<'a> {
+    sender: &'a RequestSender,
     /// The URL, and the start of the request.
     since: Option<(usize, Instant)>,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for PendingRequest<'_> {
     fn drop(&mut self) {
         let Some((url, since)) = self.since else { return };
         let waited =
             u64::try_from(clock::now().saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX);
-        let silent = self.asker.silent_ms.fetch_add(waited, Ordering::Relaxed).saturating_add(waited);
-        if u128::from(silent) >= (self.asker.timeout / SILENT).as_millis() {
-            self.asker.silent_ms.store(0, Ordering::Relaxed);
-            let next = (url + 1) % self.asker.transport.urls().max(1);
+        let silent = self.sender.silent_ms.fetch_add(waited, Ordering::Relaxed).saturating_add(waited);
+        if u128::from(silent) >= (self.sender.timeout / SILENT).as_millis() {
+            self.sender.silent_ms.store(0, Ordering::Relaxed);
+            let next = (url + 1) % self.sender.transport.urls().max(1);
             // Another request may have found a working URL meanwhile.
-            let _ = self.asker.current.compare_exchange(url, next, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self.sender.current.compare_exchange(url, next, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 }

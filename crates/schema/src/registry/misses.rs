@@ -65,7 +65,7 @@ struct Outage {
 
 /// The next step for an unknown id.
 #[derive(Debug, PartialEq)]
-pub(super) enum Verdict {
+pub(super) enum NextStep {
     /// Request it from the registry.
     Ask,
     /// Return this result of an earlier request.
@@ -88,19 +88,19 @@ impl Misses {
         }
     }
 
-    pub(super) fn verdict(&self, now: Instant, id: SchemaId) -> Verdict {
+    pub(super) fn next_step(&self, now: Instant, id: SchemaId) -> NextStep {
         match self.missing.get(&id) {
             Some(Miss { state: MissState::Absent { until }, error }) if now < *until => {
-                return Verdict::Refuse(error.clone());
+                return NextStep::Refuse(error.clone());
             }
             Some(Miss { state: MissState::Awaited { not_before, .. }, error }) if now < *not_before => {
-                return Verdict::Wait(*not_before, error.clone());
+                return NextStep::Wait(*not_before, error.clone());
             }
             _ => {}
         }
         match &self.outage {
-            Some(outage) if now < outage.not_before => Verdict::Wait(outage.not_before, outage.last.clone()),
-            _ => Verdict::Ask,
+            Some(outage) if now < outage.not_before => NextStep::Wait(outage.not_before, outage.last.clone()),
+            _ => NextStep::Ask,
         }
     }
 
@@ -115,7 +115,7 @@ impl Misses {
     /// the id was missing no longer counts.
     pub(super) fn overdue(&mut self, now: Instant, id: SchemaId) -> RegistryError {
         let overdue = || {
-            let reason = format!("the registry has not told schema {id} yet");
+            let reason = format!("the registry has not returned schema {id} yet");
             RegistryError::new(RegistryErrorKind::Unavailable, reason)
         };
         if let Some(miss) = self.missing.get_mut(&id) {
@@ -257,13 +257,13 @@ mod tests {
     fn asked(misses: &mut Misses, began: Instant) -> Vec<u128> {
         let (mut now, mut asked) = (began, Vec::new());
         loop {
-            match misses.verdict(now, ID) {
-                Verdict::Ask => {
+            match misses.next_step(now, ID) {
+                NextStep::Ask => {
                     asked.push((now - began).as_millis());
                     assert_eq!(misses.failed(now, ID, &error(RegistryErrorKind::NotFound)), None);
                 }
-                Verdict::Wait(until, _) => now = until,
-                Verdict::Refuse(_) => return asked,
+                NextStep::Wait(until, _) => now = until,
+                NextStep::Refuse(_) => return asked,
             }
         }
     }
@@ -274,8 +274,8 @@ mod tests {
         assert_eq!(asked(&mut misses, now), [0, 100, 300, 700, 1_500, 2_500, 3_000]);
         let gone = error(RegistryErrorKind::NotFound);
         let over = now + ms(3_000);
-        assert_eq!(misses.verdict(over + ms(9_999), ID), Verdict::Refuse(gone.clone()));
-        assert_eq!(misses.verdict(over, SchemaId::Id(8)), Verdict::Ask, "others at once");
+        assert_eq!(misses.next_step(over + ms(9_999), ID), NextStep::Refuse(gone.clone()));
+        assert_eq!(misses.next_step(over, SchemaId::Id(8)), NextStep::Ask, "others at once");
         for nth in 1..100 {
             assert_eq!(asked(&mut misses, over + ms(nth * 10_000)), [0], "and no more");
         }
@@ -292,7 +292,7 @@ mod tests {
         let gone = error(RegistryErrorKind::NotFound);
         misses.failed(now, ID, &gone);
         assert!(misses.may_come(ID, &gone));
-        assert_eq!(misses.verdict(now + ms(50), ID), Verdict::Wait(now + ms(100), gone));
+        assert_eq!(misses.next_step(now + ms(50), ID), NextStep::Wait(now + ms(100), gone));
         assert_eq!(asked(&mut misses, now + ms(3_000) + UNSEEN_FOR).len(), 7);
         // A caller within that time has the rest of it.
         let (mut misses, now) = self::misses();
@@ -305,7 +305,7 @@ mod tests {
         let (mut misses, now) = misses();
         for kind in [RegistryErrorKind::Refused, RegistryErrorKind::Malformed, RegistryErrorKind::BadSchema] {
             misses.failed(now, ID, &error(kind));
-            assert_eq!(misses.verdict(now, ID), Verdict::Refuse(error(kind)));
+            assert_eq!(misses.next_step(now, ID), NextStep::Refuse(error(kind)));
         }
         let lacks_a_reference = error(RegistryErrorKind::BadSchema).with_absence(true);
         misses.failed(now, SchemaId::Id(8), &lacks_a_reference);
@@ -323,17 +323,17 @@ mod tests {
         let mut events = Vec::new();
         for nth in 0..6 {
             events.extend(misses.failed(now, SchemaId::Id(nth), &down));
-            let Verdict::Wait(until, _) = misses.verdict(now, ID) else { panic!("it is asked at once") };
+            let NextStep::Wait(until, _) = misses.next_step(now, ID) else { panic!("it is asked at once") };
             waits.push((until - now).as_millis());
             now = until;
-            assert_eq!(misses.verdict(now, ID), Verdict::Ask);
+            assert_eq!(misses.next_step(now, ID), NextStep::Ask);
         }
         assert_eq!(waits, [100, 200, 400, 800, 1000, 1000]);
         assert_eq!(events, [RegistryEvent::Unavailable { reason: "reason".to_owned() }]);
         assert_eq!(misses.found(now, ID), Some(RegistryEvent::Available { after: now - began }));
         assert_eq!(misses.found(now, ID), None);
         misses.failed(now, ID, &down);
-        let Verdict::Wait(until, _) = misses.verdict(now, ID) else { panic!() };
+        let NextStep::Wait(until, _) = misses.next_step(now, ID) else { panic!() };
         assert_eq!(until - now, ms(100), "from the beginning");
     }
 
@@ -341,8 +341,8 @@ mod tests {
     fn a_registry_that_says_when_it_is_to_be_asked_again_is_not_asked_before() {
         let (mut misses, now) = misses();
         let busy = |millis| error(RegistryErrorKind::Unavailable).with_retry_after(Some(ms(millis)));
-        let wait = |misses: &Misses, now| match misses.verdict(now, ID) {
-            Verdict::Wait(until, _) => until - now,
+        let wait = |misses: &Misses, now| match misses.next_step(now, ID) {
+            NextStep::Wait(until, _) => until - now,
             other => panic!("{other:?}"),
         };
         misses.failed(now, ID, &busy(700));
@@ -362,10 +362,12 @@ mod tests {
         for nth in 0..8 {
             misses.failed(now + ms(nth), SchemaId::Id(nth as u32), &down);
         }
-        let Verdict::Wait(until, _) = misses.verdict(now + ms(8), ID) else { panic!("it is asked at once") };
+        let NextStep::Wait(until, _) = misses.next_step(now + ms(8), ID) else {
+            panic!("it is asked at once")
+        };
         assert!(until <= now + ms(107), "{:?}", until - now);
         misses.failed(until, ID, &down);
-        assert_eq!(misses.verdict(until, ID), Verdict::Wait(until + ms(200), down));
+        assert_eq!(misses.next_step(until, ID), NextStep::Wait(until + ms(200), down));
     }
 
     #[test]
@@ -377,14 +379,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_has_a_bound() {
+    fn remembered_misses_are_bounded() {
         let (mut misses, now) = misses();
         for id in 0..MOST_MISSING as u32 + 5 {
             misses.failed(now, SchemaId::Id(id), &error(RegistryErrorKind::NotFound));
         }
         assert_eq!((misses.missing.len(), misses.order.len()), (MOST_MISSING, MOST_MISSING));
-        assert_eq!(misses.verdict(now, SchemaId::Id(4)), Verdict::Ask);
-        assert_ne!(misses.verdict(now, SchemaId::Id(5)), Verdict::Ask);
+        assert_eq!(misses.next_step(now, SchemaId::Id(4)), NextStep::Ask);
+        assert_ne!(misses.next_step(now, SchemaId::Id(5)), NextStep::Ask);
     }
 
     #[test]
@@ -393,22 +395,24 @@ mod tests {
         let gone = error(RegistryErrorKind::NotFound);
         let mut forever = with(Duration::MAX, Duration::MAX, Duration::MAX, Duration::MAX);
         forever.failed(now, ID, &gone);
-        assert_ne!(forever.verdict(now + ms(1_000_000_000), ID), Verdict::Ask);
+        assert_ne!(forever.next_step(now + ms(1_000_000_000), ID), NextStep::Ask);
         let mut patient = with(Duration::MAX, ms(10_000), ms(100), ms(1_000));
         for nth in 0..100 {
             patient.failed(now + ms(nth * 1_000), ID, &gone);
         }
-        assert_eq!(patient.verdict(now + ms(99_999), ID), Verdict::Wait(now + ms(100_000), gone.clone()));
+        assert_eq!(patient.next_step(now + ms(99_999), ID), NextStep::Wait(now + ms(100_000), gone.clone()));
         let mut never = with(Duration::ZERO, Duration::ZERO, Duration::ZERO, Duration::ZERO);
         never.failed(now, ID, &gone);
-        assert_eq!(never.verdict(now, ID), Verdict::Ask);
+        assert_eq!(never.next_step(now, ID), NextStep::Ask);
         assert!(!never.may_come(ID, &gone), "no busy loop");
         never.failed(now, ID, &error(RegistryErrorKind::Unavailable));
-        assert_ne!(never.verdict(now, ID), Verdict::Ask, "no busy loop");
+        assert_ne!(never.next_step(now, ID), NextStep::Ask, "no busy loop");
         let mut without_ttl = with(ms(3_000), Duration::ZERO, ms(100), ms(1_000));
         without_ttl.failed(now, ID, &gone);
         without_ttl.failed(now + ms(2_999), ID, &gone);
         without_ttl.failed(now + ms(3_000), ID, &gone);
-        assert!(without_ttl.verdict(now + ms(3_000), ID) == Verdict::Ask && !without_ttl.may_come(ID, &gone));
+        assert!(
+            without_ttl.next_step(now + ms(3_000), ID) == NextStep::Ask && !without_ttl.may_come(ID, &gone)
+        );
     }
 }

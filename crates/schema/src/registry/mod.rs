@@ -29,8 +29,8 @@ pub use offtake_net::http::Proxy;
 pub use rest::{Compatibility, SubjectVersion, Version};
 
 use self::{
-    ask::Asker,
-    misses::{Misses, Verdict},
+    ask::RequestSender,
+    misses::{Misses, NextStep},
     subjects::Subjects,
     transport::{Http, Transport},
     url::split,
@@ -68,7 +68,7 @@ pub enum RegistryEvent {
 pub struct SchemaRegistry(Arc<Inner>);
 
 struct Inner {
-    asker: Asker,
+    sender: RequestSender,
     schemas: Table<SchemaId, Schema>,
     misses: Mutex<Misses>,
     /// Determines which caller requests an id.
@@ -112,7 +112,7 @@ impl SchemaRegistry {
         events: Box<dyn Fn(RegistryEvent) + Send + Sync>,
     ) -> Self {
         Self(Arc::new(Inner {
-            asker: Asker::new(transport, config.request_timeout, config.max_answer_bytes),
+            sender: RequestSender::new(transport, config.request_timeout, config.max_answer_bytes),
             schemas: Table::new(config.cache_entries, config.cache_bytes),
             misses: Mutex::new(Misses::new(config)),
             turns: Mutex::default(),
@@ -168,9 +168,9 @@ impl SchemaRegistry {
             if let Some(found) = self.cached(id) {
                 return Ok(found);
             }
-            match self.verdict(id) {
-                Verdict::Refuse(error) => return Err(error),
-                Verdict::Wait(not_before, error) => {
+            match self.next_step(id) {
+                NextStep::Refuse(error) => return Err(error),
+                NextStep::Wait(not_before, error) => {
                     drop(own);
                     match deadline {
                         Some(deadline) if not_before < deadline => {
@@ -184,10 +184,10 @@ impl SchemaRegistry {
                         None => return Err(error),
                     }
                 }
-                Verdict::Ask => {
+                NextStep::Ask => {
                     // Meanwhile, other callers may have found that the registry does not respond.
-                    let may_ask = || self.verdict(id) == Verdict::Ask;
-                    let asked = match until(deadline, self.0.asker.schema(id, deadline, may_ask)).await {
+                    let may_ask = || self.next_step(id) == NextStep::Ask;
+                    let asked = match until(deadline, self.0.sender.schema(id, deadline, may_ask)).await {
                         Some(Some(asked)) => asked,
                         Some(None) => continue,
                         None => return Err(self.too_late(id)),
@@ -209,8 +209,8 @@ impl SchemaRegistry {
         }
     }
 
-    fn verdict(&self, id: SchemaId) -> Verdict {
-        lock(&self.0.misses).verdict(clock::now(), id)
+    fn next_step(&self, id: SchemaId) -> NextStep {
+        lock(&self.0.misses).next_step(clock::now(), id)
     }
 
     fn too_late(&self, id: SchemaId) -> RegistryError {
@@ -249,7 +249,7 @@ impl SchemaRegistry {
     /// Requests the subjects and versions of a schema for messages. They are left out if that fails.
     pub(crate) async fn learn_names(&self, schema: &Schema) {
         if !schema.names().is_known()
-            && let Ok(names) = self.0.asker.names(schema.id()).await
+            && let Ok(names) = self.0.sender.names(schema.id()).await
         {
             schema.names().set(names);
         }
@@ -260,12 +260,12 @@ impl SchemaRegistry {
     /// # Errors
     /// The reason.
     pub async fn check_reachable(&self) -> Result<(), RegistryError> {
-        match self.0.asker.types().await {
+        match self.0.sender.types().await {
             // Old registries lack this endpoint; a server that is no registry lacks all others too.
             Err(error)
                 if matches!(error.kind(), RegistryErrorKind::NotFound | RegistryErrorKind::Malformed) =>
             {
-                self.0.asker.subjects().await.map(drop)
+                self.0.sender.subjects().await.map(drop)
             }
             told => told.map(drop),
         }
@@ -280,14 +280,14 @@ impl SchemaRegistry {
         if let Some(found) = self.cached(id) {
             return Ok(found);
         }
-        let (schema, weight) = self.0.asker.complete(id, schema.clone()).await?;
+        let (schema, weight) = self.0.sender.complete(id, schema.clone()).await?;
         Ok(self.0.schemas.insert(id, Arc::new(schema), weight))
     }
 }
 
 impl fmt::Debug for SchemaRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SchemaRegistry").field("urls", &self.0.asker.urls()).finish_non_exhaustive()
+        f.debug_struct("SchemaRegistry").field("urls", &self.0.sender.urls()).finish_non_exhaustive()
     }
 }
 

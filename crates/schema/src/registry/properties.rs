@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused() {
+    fn invalid_properties_are_refused() {
         for (properties, said) in [
             (&[("basic.auth.credentials.source", "USER_INFO")][..], "needs `basic.auth.user.info`"),
             (&[("basic.auth.credentials.source", "SASL_INHERIT")], "takes USER_INFO or URL"),

@@ -252,7 +252,8 @@ fn json<T: for<'a> Deserialize<'a>>(from: &Endpoint, answer: &Answer) -> Result<
         200..300 => serde_json::from_slice(&answer.body).map_err(|error| {
             let kind = answer.content_type.as_deref().unwrap_or("no content type");
             let kind = kind.split(';').next().unwrap_or_default();
-            let what = format!("the answer of {shown} ({kind}) is none of a schema registry: {error}");
+            let what =
+                format!("the response of {shown} ({kind}) is not a schema registry's response: {error}");
             RegistryError::new(RegistryErrorKind::Malformed, what)
         }),
         300..400 => {
@@ -276,7 +277,7 @@ fn refusal(shown: &str, status: u16, body: &[u8]) -> RegistryError {
         404 if code.is_some_and(|code| code > 999) => RegistryErrorKind::NotFound,
         404 => {
             let what =
-                format!("{shown} answers 404 and not as a schema registry does: is the URL's path right?");
+                format!("{shown} answers 404, not as a schema registry does: check the path of the URL");
             return RegistryError::new(RegistryErrorKind::Malformed, what);
         }
         409 => RegistryErrorKind::Incompatible,
@@ -284,7 +285,7 @@ fn refusal(shown: &str, status: u16, body: &[u8]) -> RegistryError {
         _ => RegistryErrorKind::Invalid,
     };
     let hint = match status {
-        401 => " (`basic.auth.user.info` or `bearer.auth.token` says who we are)",
+        401 => " (check `basic.auth.user.info` or `bearer.auth.token`)",
         _ => "",
     };
     RegistryError::new(kind, format!("{shown} answers {status}{hint}{}", colon(why))).with_code(code)
@@ -318,12 +319,12 @@ mod tests {
                 NotFound,
                 "answers 404: Schema 7 not found",
             ),
-            (404, "<html>", Malformed, "is the URL's path right?"),
+            (404, "<html>", Malformed, "check the path of the URL"),
             (
                 404,
                 r#"{"error_code":404,"message":"no such resource"}"#,
                 Malformed,
-                "is the URL's path right?",
+                "check the path of the URL",
             ),
             (401, "", Refused, "basic.auth.user.info"),
             (403, r#"{"error_code":40301,"message":"no"}"#, Refused, "answers 403: no"),
@@ -332,7 +333,7 @@ mod tests {
             (409, r#"{"error_code":409,"message":"incompatible"}"#, Incompatible, "incompatible"),
             (422, r#"{"error_code":42201,"message":"Invalid\nschema"}"#, Invalid, "Invalid schema"),
             (302, "", Malformed, "redirects to https://elsewhere/x, which is not followed"),
-            (200, "<html>", Malformed, "(text/html) is none of a schema registry"),
+            (200, "<html>", Malformed, "(text/html) is not a schema registry's response"),
             (200, r#"{"schema":"x","schemaType":"XML"}"#, BadSchema, "XML"),
         ] {
             let error = said(status, body);

@@ -30,9 +30,9 @@ type IdKey = (String, SchemaText, bool);
 
 /// Requests that several callers may make at once: one of them sends the request, and the others get the same result. If that one
 /// is dropped, the next sends the request.
-struct Shared<K, T>(Mutex<HashMap<K, Weak<Told<T>>>>);
+struct Shared<K, T>(Mutex<HashMap<K, Weak<SharedResult<T>>>>);
 
-type Told<T> = AsyncMutex<Option<Result<T, RegistryError>>>;
+type SharedResult<T> = AsyncMutex<Option<Result<T, RegistryError>>>;
 
 impl<K: Eq + Hash + Clone, T: Clone> Shared<K, T> {
     fn new() -> Self {
@@ -45,26 +45,26 @@ impl<K: Eq + Hash + Clone, T: Clone> Shared<K, T> {
         key: &K,
         ask: impl FnOnce() -> F,
     ) -> Result<T, RegistryError> {
-        let question = self.question(key);
-        let mut told = question.lock().await;
-        if let Some(told) = &*told {
-            return told.clone();
+        let entry = self.entry(key);
+        let mut result = entry.lock().await;
+        if let Some(result) = &*result {
+            return result.clone();
         }
         let answer = ask().await;
-        *told = Some(answer.clone());
+        *result = Some(answer.clone());
         lock(&self.0).remove(key);
         answer
     }
 
-    fn question(&self, key: &K) -> Arc<Told<T>> {
+    fn entry(&self, key: &K) -> Arc<SharedResult<T>> {
         let mut open = lock(&self.0);
-        if let Some(question) = open.get(key).and_then(Weak::upgrade) {
-            return question;
+        if let Some(entry) = open.get(key).and_then(Weak::upgrade) {
+            return entry;
         }
-        open.retain(|_, question| question.strong_count() > 0);
-        let question = Arc::default();
-        open.insert(key.clone(), Arc::downgrade(&question));
-        question
+        open.retain(|_, entry| entry.strong_count() > 0);
+        let entry = Arc::default();
+        open.insert(key.clone(), Arc::downgrade(&entry));
+        entry
     }
 }
 
@@ -98,7 +98,7 @@ impl SchemaRegistry {
     /// # Errors
     /// The reason.
     pub async fn subjects(&self) -> Result<Vec<String>, RegistryError> {
-        self.0.asker.subjects().await
+        self.0.sender.subjects().await
     }
 
     /// The versions of a subject.
@@ -106,7 +106,7 @@ impl SchemaRegistry {
     /// # Errors
     /// The reason.
     pub async fn versions(&self, subject: &str) -> Result<Vec<u32>, RegistryError> {
-        self.0.asker.versions(subject).await
+        self.0.sender.versions(subject).await
     }
 
     /// A registered version of a subject.
@@ -114,7 +114,7 @@ impl SchemaRegistry {
     /// # Errors
     /// The reason.
     pub async fn version(&self, subject: &str, version: Version) -> Result<SubjectVersion, RegistryError> {
-        self.0.asker.version(subject, version).await
+        self.0.sender.version(subject, version).await
     }
 
     /// The latest version of a subject, cached for `latest.cache.ttl.sec`.
@@ -147,7 +147,7 @@ impl SchemaRegistry {
         schema: &SchemaText,
         normalize: bool,
     ) -> Result<u32, RegistryError> {
-        let ask = || self.0.asker.register(subject, schema, normalize);
+        let ask = || self.0.sender.register(subject, schema, normalize);
         self.id_by(&self.0.subjects.registering, (subject.to_owned(), schema.clone(), normalize), ask).await
     }
 
@@ -161,13 +161,13 @@ impl SchemaRegistry {
         schema: &SchemaText,
         normalize: bool,
     ) -> Result<u32, RegistryError> {
-        let ask = || self.0.asker.lookup(subject, schema, normalize);
+        let ask = || self.0.sender.lookup(subject, schema, normalize);
         self.id_by(&self.0.subjects.looking_up, (subject.to_owned(), schema.clone(), normalize), ask).await
     }
 
     async fn id_by<F: Future<Output = Result<u32, RegistryError>>>(
         &self,
-        questions: &Shared<IdKey, u32>,
+        requests: &Shared<IdKey, u32>,
         key: IdKey,
         ask: impl FnOnce() -> F,
     ) -> Result<u32, RegistryError> {
@@ -183,7 +183,7 @@ impl SchemaRegistry {
             ids.insert(key.clone(), id);
             Ok(id)
         };
-        questions.ask(&key, ask).await
+        requests.ask(&key, ask).await
     }
 
     /// Whether a schema could be registered under a subject as its next version.
@@ -191,6 +191,6 @@ impl SchemaRegistry {
     /// # Errors
     /// Why the registry cannot tell, for example because the subject does not exist.
     pub async fn check(&self, subject: &str, schema: &SchemaText) -> Result<Compatibility, RegistryError> {
-        self.0.asker.check(subject, schema).await
+        self.0.sender.check(subject, schema).await
     }
 }

@@ -131,7 +131,7 @@ async fn however_many_ask_for_an_id_the_registry_is_asked_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_one_who_asks_is_dropped_the_next_asks() {
+async fn the_next_caller_sends_the_request_when_the_first_is_dropped() {
     let script = Script::of([Does::Hangs, schema_answer()]);
     let (registry, _) = registry(1, &script);
     let (first, second) = (registry.clone(), registry.clone());
@@ -189,7 +189,7 @@ async fn an_id_that_another_replica_has_registered_a_moment_ago_is_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_less_or_not_at_all_is_told_so_sooner() {
+async fn a_shorter_wait_reports_a_missing_schema_sooner() {
     let script = Script::of([unknown()]);
     let (registry, _) = registry(1, &script);
     let began = clock::now();
@@ -262,7 +262,7 @@ async fn a_refusal_is_an_answer_and_no_other_url_is_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_registrys_answer_is_none_where_another_url_gives_one() {
+async fn an_invalid_response_does_not_count_when_another_url_gives_a_valid_one() {
     let page = || Does::Says(200, "<html>".to_owned());
     let script = Script::of([page(), Does::Says(302, String::new()), schema_answer(), schema_answer()]);
     let (found, _) = registry(3, &script);
@@ -289,7 +289,10 @@ async fn while_one_url_does_not_answer_what_is_no_registrys_answer_of_another_is
         let error = down.schema(1).await.unwrap_err();
         assert_eq!((error.kind(), script.asked().len()), (RegistryErrorKind::Unavailable, 2));
         let text = error.to_string();
-        assert!(text.contains("connection refused") && text.contains("none of a schema registry"), "{text}");
+        assert!(
+            text.contains("connection refused") && text.contains("not a schema registry's response"),
+            "{text}"
+        );
         assert!(matches!(events.lock().unwrap()[..], [RegistryEvent::Unavailable { .. }]));
         // Both continue in this way, and then the registry responds again.
         let both = [steps.as_slice(), &steps, &[page(), schema_answer()]].concat();
@@ -301,7 +304,7 @@ async fn while_one_url_does_not_answer_what_is_no_registrys_answer_of_another_is
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_url_that_hangs_leaves_those_who_wait_for_less_than_a_request_takes_their_time_at_the_next() {
+async fn a_hanging_url_leaves_short_waits_time_for_the_next_url() {
     let script = Script::of([Does::Hangs, schema_answer()]);
     let (found, events) = registry(2, &script);
     let began = clock::now();
@@ -313,7 +316,7 @@ async fn a_url_that_hangs_leaves_those_who_wait_for_less_than_a_request_takes_th
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_url_that_hangs_is_not_asked_first_again_by_those_who_give_up_sooner() {
+async fn a_hanging_url_is_not_tried_first_again_after_short_waits() {
     let script = Script::of([Does::Hangs, Does::Hangs, schema_answer()]);
     let (found, _) = registry(2, &script);
     let within = |millis| clock::timeout(Duration::from_millis(millis), found.schema(1));
@@ -362,7 +365,7 @@ async fn without_time_to_wait_a_registry_that_is_down_fails_at_once_and_is_left_
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_hangs_takes_the_time_of_a_request_and_those_who_wait_less_wait_less() {
+async fn a_hanging_registry_costs_one_request_timeout_and_short_waits_end_sooner() {
     let script = Script::of([Does::Hangs]);
     let (registry, _) = registry(1, &script);
     let began = clock::now();
@@ -403,7 +406,7 @@ async fn references_are_asked_for_each_once_and_have_a_bound() {
     let text = SchemaText::new(SchemaType::Json, "{}").reference("x", "a", 1).reference("y", "b", 1);
     let script = Script::of([with(&reference("c")), with(""), with(&reference("c"))]);
     let (found, _) = registry(1, &script);
-    let order = found.0.asker.references(&text).await.unwrap();
+    let order = found.0.sender.references(&text).await.unwrap();
     assert_eq!(order.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["c.json", "y", "x"]);
 
     let script = Script::of([with(&reference("gone")), unknown()]);
@@ -428,7 +431,7 @@ async fn the_latest_version_is_asked_for_again_when_its_time_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_registered_is_known_without_another_request() {
+async fn a_registered_schema_is_known_without_another_request() {
     let script = Script::of([Does::Says(200, r#"{"id":9}"#.to_owned())]);
     let (registry, _) = registry(1, &script);
     let schema = SchemaText::new(SchemaType::Json, "{}");
@@ -439,7 +442,7 @@ async fn what_was_registered_is_known_without_another_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_many_register_at_once_is_registered_once_and_they_have_one_answer() {
+async fn concurrent_registrations_of_a_schema_share_one_request() {
     let schema = SchemaText::new(SchemaType::Json, "{}");
     let answers = [
         (Does::Says(200, r#"{"id":9}"#.to_owned()), Ok(9)),
@@ -468,7 +471,7 @@ async fn what_many_register_at_once_is_registered_once_and_they_have_one_answer(
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_one_who_registers_is_dropped_the_next_does_and_the_latest_is_asked_for_once() {
+async fn the_next_caller_registers_when_the_first_is_dropped_and_latest_is_requested_once() {
     let schema = SchemaText::new(SchemaType::Json, "{}");
     let script =
         Script::of([Does::Hangs, Does::After(9, Box::new(Does::Says(200, r#"{"id":9}"#.to_owned())))]);
@@ -505,7 +508,7 @@ fn no_password_of_a_url_is_in_what_is_printed_of_a_configuration() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_wait_for_their_turn_do_not_ask_a_registry_that_has_just_failed() {
+async fn waiting_callers_do_not_ask_a_registry_that_has_just_failed() {
     let script = Script::of([Does::After(1_000, Box::new(Does::Fails))]);
     let (registry, _) = registry(1, &script);
     let mut tasks = tokio::task::JoinSet::new();

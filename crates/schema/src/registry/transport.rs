@@ -126,7 +126,7 @@ impl Transport for Http {
 impl Http {
     async fn send(&self, url: usize, call: &Call, token: Option<&Token>) -> Result<Answer, RegistryError> {
         let (Some(to), Some(of)) = (self.endpoint(url, &call.path), self.urls.get(url)) else {
-            return Err(conflict("there is no such URL"));
+            return Err(conflict("no such URL"));
         };
         let mut headers = self.headers.clone();
         if let Some(token) = token {
@@ -165,7 +165,7 @@ fn headers(credentials: &Credentials) -> Result<Headers, RegistryError> {
             headers.push(("authorization", basic(user.as_bytes(), password.expose())));
         }
         Credentials::Bearer { token, logical_cluster, identity_pool } => {
-            let token = token.expose_str().ok_or_else(|| conflict("`bearer.auth.token` is no text"))?;
+            let token = token.expose_str().ok_or_else(|| conflict("`bearer.auth.token` is not text"))?;
             headers.push(("authorization", bearer(token)));
             headers.extend(of_confluent_cloud(logical_cluster.as_ref(), identity_pool.as_ref()));
         }

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use crate::hostile;
 
 #[test]
-fn what_fuzzing_has_saved_is_read_or_refused() {
+fn the_fuzzing_corpus_is_read_or_refused() {
     let targets = ["protobuf", "json_schema", "framing"];
     let runs: [fn(&[u8]); 3] = [hostile::protobuf, hostile::json_schema, hostile::framing];
     for (target, run) in targets.into_iter().zip(runs) {

@@ -75,7 +75,7 @@ async fn only_the_partition_that_needs_an_unknown_schema_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_that_waits_is_committed_and_whoever_comes_next_reads_it() {
+async fn waiting_records_are_not_committed_and_the_next_owner_reads_them() {
     let cluster = two_partitions().await;
     let mut first = reader(&cluster, &Told::knowing([1]), WhenUnknown::Pause).await;
     let before = read(&mut first, 100).await.get(&0).cloned().unwrap_or_default();
@@ -185,7 +185,7 @@ async fn h3_neither_does_a_commit_of_what_is_finished_and_later_it_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_application_seeks_or_pauses_while_records_wait_stands() {
+async fn seeks_and_pauses_while_records_wait_take_effect() {
     for is_dropped in [false, true] {
         let cluster = all_of_schema_2().await;
         let told = Told::knowing([1]);

@@ -132,10 +132,10 @@ async fn each_kind_of_answer_that_is_none_is_one_sentence_and_bounded() {
             NotFound,
             "Schema not found",
         ),
-        (says("404 Not Found", "<html>"), Malformed, "is the URL's path right?"),
+        (says("404 Not Found", "<html>"), Malformed, "check the path of the URL"),
         (says("401 Unauthorized", ""), Refused, "basic.auth.user.info"),
         (redirect, Malformed, "redirects to http://127.0.0.1:1/x"),
-        (says("200 OK", "<html>"), Malformed, "is none of a schema registry"),
+        (says("200 OK", "<html>"), Malformed, "is not a schema registry's response"),
         (says("200 OK", &huge), Malformed, "has more than 10485760 bytes"),
         (b"SSH-2.0-OpenSSH\r\n".to_vec(), Unavailable, "broke off"),
         (Vec::new(), Unavailable, "took longer than 300 ms"),
@@ -152,7 +152,7 @@ async fn each_kind_of_answer_that_is_none_is_one_sentence_and_bounded() {
 }
 
 #[tokio::test]
-async fn who_we_are_is_said_and_not_shown() {
+async fn credentials_are_sent_and_not_shown() {
     let basic = Credentials::Basic { user: "key".to_owned(), password: Secret::from("hunter2") };
     let server = Server::start(|_| schema(METRIC, "AVRO")).await;
     let mut config = server.config();

@@ -5,8 +5,8 @@ use std::time::Duration;
 use offtake::{Consumer, OwnedRecord};
 use offtake_broker::{Cluster, NewRecord};
 use offtake_schema::{
-    Encoded, Framing, IdPlace, JsonForm, Part, Payload, Registered, SchemaRegistry, SchemaText, SchemaType,
-    Serializer, SubjectStrategy, framing::is_schema_header,
+    Encoded, Framing, IdLocation, JsonForm, Part, Payload, Registered, SchemaRegistry, SchemaText,
+    SchemaType, Serializer, SubjectStrategy, framing::is_schema_header,
 };
 use serde_json::{Value, json};
 
@@ -69,8 +69,8 @@ async fn a_header_names_the_schema_by_its_guid_where_there_is_one_and_a_reader_f
     let bare = registry.prepare(7, &metric()).await.unwrap().encode_json(&value()).unwrap();
     let by_guid = [&[1][..], &GUID].concat();
     let by_id = vec![0, 0, 0, 0, 7];
-    let registers = || Serializer::register(registry.clone(), metric()).id_in(IdPlace::Header);
-    let latest = || Serializer::latest(registry.clone()).id_in(IdPlace::Header);
+    let registers = || Serializer::register(registry.clone(), metric()).id_location(IdLocation::Header);
+    let latest = || Serializer::latest(registry.clone()).id_location(IdLocation::Header);
     for (serializer, name, header) in [
         (registers(), "__value_schema_id", &by_id),
         (registers().of_keys(), "__key_schema_id", &by_id),
@@ -80,7 +80,7 @@ async fn a_header_names_the_schema_by_its_guid_where_there_is_one_and_a_reader_f
         let encoded = encoded(&serializer).await;
         assert_eq!(encoded, Encoded { bytes: bare.clone(), headers: vec![(name, header.clone())] });
     }
-    let framed = encoded(&Serializer::latest(registry.clone()).id_in(IdPlace::Payload)).await;
+    let framed = encoded(&Serializer::latest(registry.clone()).id_location(IdLocation::Payload)).await;
     assert_eq!(framed, Encoded { bytes: [&by_id[..], &bare].concat(), headers: Vec::new() });
     let read = Registered::new(registry.clone());
     let payload = Payload::new(Part::Value, "orders", Some(&framed.bytes));
@@ -114,8 +114,9 @@ async fn apicurios_headers_are_written_and_read() {
     ] {
         // Each has its own cache, because all have the same id.
         let registry = SchemaRegistry::with_config(server.config()).unwrap();
-        let serializer =
-            Serializer::register(registry.clone(), schema).framing(Framing::Apicurio).id_in(IdPlace::Header);
+        let serializer = Serializer::register(registry.clone(), schema)
+            .framing(Framing::Apicurio)
+            .id_location(IdLocation::Header);
         let serializer = if part == Part::Key { serializer.of_keys() } else { serializer };
         let encoded = serializer.encoder("orders").await.unwrap().encode_json(&value).unwrap();
         let headers: Vec<_> = encoded.headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
@@ -154,7 +155,7 @@ async fn a_number_that_is_none_is_no_zero() {
     let encoder = Serializer::register(registry, proto).encoder("orders").await.unwrap();
     let of = |load: f64| encoder.encode(&std::collections::BTreeMap::from([("load", load)]));
     for load in [f64::NAN, f64::NEG_INFINITY] {
-        assert!(of(load).unwrap_err().to_string().contains("no number"));
+        assert!(of(load).unwrap_err().to_string().contains("JSON number"));
     }
     assert_eq!(of(0.5).unwrap().bytes[6..], [&[9][..], &0.5_f64.to_le_bytes()].concat());
     let as_text = encoder.encode(&std::collections::BTreeMap::from([("load", "-Infinity")])).unwrap();

@@ -27,7 +27,7 @@ impl BatchWriter {
     }
 
     /// An upper bound of the bytes that a record takes anywhere in a batch; `None` if it is too long for the format.
-    pub fn most_bytes<'a>(
+    pub fn max_record_size<'a>(
         key: Option<&'a [u8]>,
         value: Option<&'a [u8]>,
         headers: impl ExactSizeIterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_in_is_read_out_in_every_codec_and_with_every_stamp() {
+    fn records_are_read_back_in_every_codec_and_with_every_producer_stamp() {
         for codec in Compression::ALL {
             let mut sealed = match three().seal(codec, None, true) {
                 Ok(sealed) => sealed,
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_record_takes_no_more_than_is_said() {
-        let most = BatchWriter::most_bytes(Some(b"k"), Some(b"v"), HEADERS.into_iter()).unwrap();
+        let most = BatchWriter::max_record_size(Some(b"k"), Some(b"v"), HEADERS.into_iter()).unwrap();
         let mut batch = BatchWriter::with_capacity(0);
         for timestamp in [0, i64::MIN, i64::MAX] {
             let before = batch.size();

@@ -32,7 +32,7 @@ fn written<M: Message>(message: &M, bytes: &[u8]) -> Bytes {
 
 #[cfg(test)]
 #[test]
-fn what_fuzzing_has_saved_is_read_or_refused() {
+fn the_fuzzing_corpus_is_read_or_refused() {
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/offsets_topic");
     let files: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|file| file.unwrap().path()).collect();
     assert!(files.len() > 5);

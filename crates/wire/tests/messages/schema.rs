@@ -153,7 +153,7 @@ fn paths(shape: &Shape, path: &str, found: &mut BTreeMap<String, bool>) {
 }
 
 #[test]
-fn what_some_version_does_not_carry_is_ignorable_exactly_where_kafka_says_so() {
+fn fields_missing_in_some_version_are_ignorable_exactly_as_in_kafka() {
     let theirs: BTreeSet<_> = IGNORABLE.lines().collect();
     let mut checked = 0;
     for &api in ApiKey::ALL {

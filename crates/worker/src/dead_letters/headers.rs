@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_set_writes_is_read_again() {
+    fn dead_letter_headers_are_read_back() {
         for set in [Offtake, Spring, Connect] {
             let own: Owned = vec![(b"trace".to_vec(), Some(vec![0xff])), (b"trace".to_vec(), None)];
             let written = set.write(headers(&own), &origin());

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     FirstFailure,
-    machine::{Before, Letter, LetterTo},
+    machine::{Before, DeadLetter, DeadLetterTarget},
 };
 
 /// The origin of a dead letter and the reason of its failure, as read from its headers.
@@ -70,8 +70,8 @@ impl Origin {
     }
 
     /// The origin for the dead letter of a record that failed so.
-    pub(crate) fn new(record: &offtake::OwnedRecord, group: &str, letter: &Letter, now_ms: i64) -> Self {
-        let first = letter.first_failure.as_ref().filter(|_| letter.to != LetterTo::DeadLetters);
+    pub(crate) fn new(record: &offtake::OwnedRecord, group: &str, letter: &DeadLetter, now_ms: i64) -> Self {
+        let first = letter.first_failure.as_ref().filter(|_| letter.to != DeadLetterTarget::DeadLetters);
         Self {
             topic: Some(record.topic().to_owned()),
             partition: Some(record.partition()),

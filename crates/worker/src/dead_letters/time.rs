@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_again_and_nothing_else_is() {
+    fn written_times_are_read_back_and_nothing_else_is() {
         for millis in (-62_167_219_200_000..253_402_300_799_999i64).step_by(77_777_777_777) {
             assert_eq!(parse_rfc3339(&rfc3339(millis)), Some(millis));
         }

@@ -18,8 +18,8 @@ impl<R: Clone> Machine<R> {
         self.removed(names);
         let mut assigned = Vec::with_capacity(names.len());
         for name in names {
-            let is_elsewhere = self.options.retry.topic_index(name.topic.as_str()).is_some();
-            assigned.push((self.begin(name, Pauses { is_elsewhere, ..Pauses::default() }), name.clone()));
+            let is_moving = self.options.retry.topic_index(name.topic.as_str()).is_some();
+            assigned.push((self.begin(name, Pauses { is_moving, ..Pauses::default() }), name.clone()));
         }
         assigned
     }
@@ -48,7 +48,7 @@ impl<R: Clone> Machine<R> {
             let (base, is_paused) = (partition.commits.base, partition.pauses.is_paused);
             self.removed(std::slice::from_ref(name));
             if goes_on {
-                let pauses = Pauses { is_elsewhere: true, is_paused, ..Pauses::default() };
+                let pauses = Pauses { is_moving: true, is_paused, ..Pauses::default() };
                 begun.push((self.begin(name, pauses), name.clone(), base));
             }
         }
@@ -69,9 +69,9 @@ impl<R: Clone> Machine<R> {
     }
 
     /// Marks a partition whose position is being moved. Nothing more of it is accepted before it is [there](Self::loaded).
-    pub(crate) fn goes_elsewhere(&mut self, name: &TopicPartition) -> Option<AssignmentId> {
+    pub(crate) fn begin_move(&mut self, name: &TopicPartition) -> Option<AssignmentId> {
         let id = self.by_name.get(name).copied()?;
-        self.partitions.get_mut(&id)?.pauses.is_elsewhere = true;
+        self.partitions.get_mut(&id)?.pauses.is_moving = true;
         self.balance(id);
         Some(id)
     }
@@ -80,14 +80,14 @@ impl<R: Clone> Machine<R> {
     pub(crate) fn loaded(&mut self, now: Instant, id: AssignmentId, before: Option<FinishedBeyond>) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         if !matches!(partition.phase, Phase::Loading { .. }) {
-            partition.pauses.is_elsewhere = false;
+            partition.pauses.is_moving = false;
             return self.balance(id);
         }
         let Phase::Loading { items, next, log } = std::mem::replace(&mut partition.phase, Phase::Active)
         else {
             return;
         };
-        partition.pauses.is_elsewhere = false;
+        partition.pauses.is_moving = false;
         // Records that arrived in the meantime may show that this is about another log.
         partition.before = before.filter(|_| log == Log::AsCommitted);
         let (count, bytes) = (items.len(), items.iter().map(|item| item.bytes).sum());
@@ -226,7 +226,7 @@ impl<R: Clone> Machine<R> {
         let id = self.by_name.get(name);
         let Some(partition) = id.and_then(|id| self.partitions.get_mut(id)) else { return };
         // The partition's position is about to be moved, and there may still be records at the new position.
-        if partition.pauses.is_elsewhere || partition.waits_at(from) {
+        if partition.pauses.is_moving || partition.waits_at(from) {
             return;
         }
         match (&mut partition.phase, &mut partition.tracker) {

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_had_succeeded_counts_on_when_a_record_fails_again_and_not_when_another_fails() {
+    fn earlier_successes_count_when_a_record_fails_again_and_not_when_another_fails() {
         let (mut breaker, mut now) = opened();
         let mut probe = |breaker: &mut BreakerMachine, outcome| {
             now += PAUSE;

@@ -271,7 +271,7 @@ impl<R: Clone> Machine<R> {
         self.options.metadata_bytes = if half < LEAST { 0 } else { half };
         tracing::warn!(
             bytes = self.options.metadata_bytes,
-            "the brokers take shorter metadata (`offset.metadata.max.bytes`): less of what is finished beyond a gap is kept"
+            "the brokers accept less metadata (`offset.metadata.max.bytes`): fewer of the records finished beyond a gap are remembered"
         );
         true
     }

@@ -13,7 +13,7 @@ use std::{
 
 use offtake::{ErrorKind, TopicPartition};
 
-use super::{AssignmentId, Letter, Machine, PartitionCommit, tracker::Tracker};
+use super::{AssignmentId, DeadLetter, Machine, PartitionCommit, tracker::Tracker};
 use crate::{StopReason, StoppedPartition, clock, output::Output};
 
 /// The pause after an aborted transaction. It doubles with each further one in a row.
@@ -24,7 +24,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) enum Effect<R> {
     Outputs(Vec<Output>),
-    Letter { record: R, letter: Letter },
+    DeadLetter { record: R, letter: DeadLetter },
 }
 
 impl<R> Effect<R> {
@@ -32,7 +32,7 @@ impl<R> Effect<R> {
     fn first(&self) -> Option<i64> {
         match self {
             Self::Outputs(outputs) => outputs.iter().filter_map(|output| output.first).min(),
-            Self::Letter { .. } => None,
+            Self::DeadLetter { .. } => None,
         }
     }
 }
@@ -211,7 +211,7 @@ impl<R: Clone> Machine<R> {
             for (offset, kept) in partition.effects.take_sent() {
                 self.kept = self.kept.saturating_sub(1);
                 self.leave_queue(*id, 1, kept.bytes);
-                if let Effect::Letter { letter, .. } = &*kept.effect {
+                if let Effect::DeadLetter { letter, .. } = &*kept.effect {
                     let written = letters.get(&EffectId { assignment: *id, offset }).cloned();
                     self.letter_written(name.clone(), letter.clone(), written);
                 }
@@ -267,7 +267,7 @@ impl<R: Clone> Machine<R> {
         let Some(partition) = self.partitions.get_mut(&assignment) else { return };
         let Some(kept) = partition.effects.by_offset.get(&offset) else { return };
         let why = match &*kept.effect {
-            Effect::Letter { letter, .. } => {
+            Effect::DeadLetter { letter, .. } => {
                 StopReason::DeadLetterFailed { error, reason: letter.reason.clone() }
             }
             Effect::Outputs(_) => StopReason::ResultFailed { error },

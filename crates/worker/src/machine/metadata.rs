@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_metadata_is_read_back() {
         for these in [
             beyond([(11, 12)]),
             beyond([(1_000_000, 2_000_000), (3_000_000_000, 3_000_000_001)]),
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_cut_behind_what_is_nearest() {
+    fn too_many_ranges_are_cut_and_the_nearest_are_kept() {
         let many = beyond((1..3000).map(|nth| (nth * 1000, nth * 1000 + 10)));
         let whole = encode(&many, 10, usize::MAX);
         for limit in (0..4200).step_by(37) {
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_foreign_or_of_another_offset_is_nothing() {
+    fn damaged_foreign_or_mismatched_metadata_is_ignored() {
         let text = encode(&beyond([(11, 20), (30, 31)]), 10, 4096);
         for foreign in ["", "ow1.", "ow2.AAAA", "ow1.!!!!", "{\"a\":1}", "bnVsbA==", "ow1.AAAAAAAA", "ä"] {
             assert_eq!(decode(10, foreign), None, "{foreign}");

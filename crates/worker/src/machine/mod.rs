@@ -47,7 +47,7 @@ pub(crate) use self::{
     effects::{Effect, EffectId, Written},
     job::{Before, Due, Item, Job, JobId, JobTicket, Started},
     metadata::{CommittedOffset, FinishedBeyond},
-    outcome::{Cause, Letter, LetterTicket, LetterTo, Results, Verdict},
+    outcome::{Cause, DeadLetter, DeadLetterTarget, DeadLetterTicket, HandlerResult, Results},
 };
 use crate::{Event, Metrics, worker::Options};
 
@@ -74,7 +74,7 @@ pub(crate) enum Action<R> {
     },
     /// Write the record to the dead letters, or to a retry topic.
     Write {
-        letter: LetterTicket,
+        letter: DeadLetterTicket,
         record: R,
     },
     Tell(Event),

@@ -14,7 +14,7 @@ use crate::{
 
 /// A handler's result for one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum HandlerResult {
     Done,
     Failed { kind: FailureKind, cause: Cause, weight: Weight, reason: String },
 }
@@ -32,39 +32,41 @@ pub(crate) enum Cause {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Results {
     /// The same for each record.
-    All(Verdict),
+    All(HandlerResult),
     /// One for each record, in order. Missing ones count as failures.
-    Each(Vec<Verdict>),
+    Each(Vec<HandlerResult>),
 }
 
 impl Results {
-    fn of(&self, nth: usize) -> Verdict {
+    fn of(&self, nth: usize) -> HandlerResult {
         match self {
-            Self::All(verdict) => verdict.clone(),
-            Self::Each(verdicts) => verdicts.get(nth).cloned().unwrap_or_else(|| Verdict::Failed {
-                kind: FailureKind::Retry,
-                cause: Cause::Handler,
-                weight: Weight::Whole,
-                reason: "the handler of its batch gave no result for it".to_owned(),
-            }),
+            Self::All(handler_result) => handler_result.clone(),
+            Self::Each(handler_results) => {
+                handler_results.get(nth).cloned().unwrap_or_else(|| HandlerResult::Failed {
+                    kind: FailureKind::Retry,
+                    cause: Cause::Handler,
+                    weight: Weight::Whole,
+                    reason: "the handler of its batch gave no result for it".to_owned(),
+                })
+            }
         }
     }
 }
 
 /// The copy of a record that is not retried here any more, for the dead letters or a retry topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Letter {
+pub(crate) struct DeadLetter {
     pub(crate) offset: i64,
     /// The number of attempts in all, wherever they were made.
     pub(crate) attempts: u32,
     pub(crate) reason: String,
     pub(crate) first_failure: Option<Arc<FirstFailure>>,
-    pub(crate) to: LetterTo,
+    pub(crate) to: DeadLetterTarget,
 }
 
 /// The destination of a letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum LetterTo {
+pub(crate) enum DeadLetterTarget {
     DeadLetters,
     /// The retry topic with this index.
     Retry(usize),
@@ -72,11 +74,11 @@ pub(crate) enum LetterTo {
 
 /// A letter being written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LetterTicket {
+pub(crate) struct DeadLetterTicket {
     assignment: AssignmentId,
     lane: usize,
     serial: u64,
-    pub(crate) letter: Letter,
+    pub(crate) letter: DeadLetter,
 }
 
 impl<R: Clone> Machine<R> {
@@ -111,15 +113,19 @@ impl<R: Clone> Machine<R> {
         let mut nth = 0;
         for (lane, count) in &ticket.lanes {
             let mut sent = outputs.by_ref().take(*count).collect::<Vec<_>>().into_iter();
-            let verdicts = (nth..nth + count).map(|nth| (results.of(nth), sent.next().unwrap_or_default()));
+            let handler_results =
+                (nth..nth + count).map(|nth| (results.of(nth), sent.next().unwrap_or_default()));
             nth += count;
-            if let Results::All(Verdict::Failed { reason, weight: Weight::Whole | Weight::Attempt, .. }) =
-                results
+            if let Results::All(HandlerResult::Failed {
+                reason,
+                weight: Weight::Whole | Weight::Attempt,
+                ..
+            }) = results
             {
                 let first = Arc::new(FirstFailure { reason: reason.clone(), at_ms: now_ms });
                 self.count_behind(id, *lane, *count, &first);
             }
-            self.lane_ended(now, now_ms, id, *lane, verdicts, is_probe);
+            self.lane_ended(now, now_ms, id, *lane, handler_results, is_probe);
         }
         self.line_up(id);
     }
@@ -144,23 +150,23 @@ impl<R: Clone> Machine<R> {
         now_ms: i64,
         id: AssignmentId,
         index: usize,
-        verdicts: impl ExactSizeIterator<Item = (Verdict, Vec<Output>)>,
+        handler_results: impl ExactSizeIterator<Item = (HandlerResult, Vec<Output>)>,
         is_probe: bool,
     ) {
-        let count = verdicts.len();
+        let count = handler_results.len();
         self.metrics.running = self.metrics.running.saturating_sub(count);
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         partition.running = partition.running.saturating_sub(count);
         let mut failed = None;
         let mut done = 0;
         let mut sent = Vec::new();
-        for (verdict, outputs) in verdicts {
-            match verdict {
-                Verdict::Done => {
+        for (handler_result, outputs) in handler_results {
+            match handler_result {
+                HandlerResult::Done => {
                     let entry = partition.finish_first(index);
                     sent.extend(entry.filter(|_| !outputs.is_empty()).map(|entry| (entry.offset, outputs)));
                 }
-                Verdict::Failed { kind, cause, weight, reason } => {
+                HandlerResult::Failed { kind, cause, weight, reason } => {
                     failed = Some((kind, cause, weight, reason));
                     break;
                 }
@@ -293,20 +299,20 @@ impl<R: Clone> Machine<R> {
         let record = entry.record.clone();
         let later = self.options.retry.topic_after(name.topic.as_str());
         let to = match (kind, later) {
-            (FailureKind::Retry, Some(later)) => LetterTo::Retry(later),
-            _ => LetterTo::DeadLetters,
+            (FailureKind::Retry, Some(later)) => DeadLetterTarget::Retry(later),
+            _ => DeadLetterTarget::DeadLetters,
         };
-        let letter = Letter { offset, attempts, reason, first_failure, to };
+        let letter = DeadLetter { offset, attempts, reason, first_failure, to };
         if self.options.transactions.is_some() {
             // The transaction that commits the record writes it.
-            self.finish_with(id, index, Effect::Letter { record, letter });
+            self.finish_with(id, index, Effect::DeadLetter { record, letter });
             return;
         }
         let serial = self.next_id;
         self.next_id += 1;
         lane.state = LaneState::Writing { letter: serial };
         partition.writing += 1;
-        let letter = LetterTicket { assignment: id, lane: index, serial, letter };
+        let letter = DeadLetterTicket { assignment: id, lane: index, serial, letter };
         self.actions.push_back(Action::Write { letter, record });
     }
 
@@ -321,17 +327,21 @@ impl<R: Clone> Machine<R> {
     }
 
     /// Whether a letter is still to be written: its partition may be gone.
-    pub(crate) fn wants_letter(&self, letter: &LetterTicket) -> bool {
+    pub(crate) fn wants_letter(&self, letter: &DeadLetterTicket) -> bool {
         let lane = self.partitions.get(&letter.assignment).and_then(|of| of.lanes.get(letter.lane));
         lane.is_some_and(|lane| lane.state == LaneState::Writing { letter: letter.serial })
     }
 
     /// Handles the result of writing a letter.
-    pub(crate) fn letter_ended(&mut self, letter: LetterTicket, written: Result<Written, offtake::Error>) {
+    pub(crate) fn letter_ended(
+        &mut self,
+        letter: DeadLetterTicket,
+        written: Result<Written, offtake::Error>,
+    ) {
         if !self.wants_letter(&letter) {
             return;
         }
-        let LetterTicket { assignment: id, lane: index, letter, .. } = letter;
+        let DeadLetterTicket { assignment: id, lane: index, letter, .. } = letter;
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let Some(lane) = partition.lanes.get_mut(index) else { return };
         partition.writing = partition.writing.saturating_sub(1);
@@ -348,7 +358,7 @@ impl<R: Clone> Machine<R> {
             }
             Err(error) => {
                 lane.state = LaneState::Held;
-                let Letter { offset, reason, .. } = letter;
+                let DeadLetter { offset, reason, .. } = letter;
                 let why = StopReason::DeadLetterFailed { error, reason };
                 self.stop_partition(StoppedPartition { partition: name, offset: Some(offset), why });
                 self.drop_what_is_over(id);
@@ -360,20 +370,20 @@ impl<R: Clone> Machine<R> {
     pub(super) fn letter_written(
         &mut self,
         partition: TopicPartition,
-        letter: Letter,
+        letter: DeadLetter,
         written: Option<Written>,
     ) {
-        let Letter { offset, attempts, reason, to: target, .. } = letter;
+        let DeadLetter { offset, attempts, reason, to: target, .. } = letter;
         match target {
-            LetterTo::DeadLetters => self.metrics.dead_lettered += 1,
-            LetterTo::Retry(_) => self.metrics.postponed += 1,
+            DeadLetterTarget::DeadLetters => self.metrics.dead_lettered += 1,
+            DeadLetterTarget::Retry(_) => self.metrics.postponed += 1,
         }
         let Some((to, to_offset)) = written else { return };
         self.tell(match target {
-            LetterTo::DeadLetters => {
+            DeadLetterTarget::DeadLetters => {
                 Event::DeadLettered { partition, offset, attempts, reason, to, to_offset }
             }
-            LetterTo::Retry(index) => {
+            DeadLetterTarget::Retry(index) => {
                 let delay = self.options.retry.topics.get(index).map(|topic| topic.delay).unwrap_or_default();
                 Event::Postponed { partition, offset, attempts, reason, delay, to, to_offset }
             }

@@ -81,7 +81,7 @@ pub(crate) struct Pauses {
     /// This lane has used up the partition's share of the queue.
     pub(crate) lane: Option<usize>,
     /// The consumer must move its position before anything is read: until the partition is [loaded](super::Machine::loaded).
-    pub(crate) is_elsewhere: bool,
+    pub(crate) is_moving: bool,
     pub(crate) is_paused: bool,
 }
 
@@ -144,7 +144,7 @@ impl<R> Partition<R> {
                 || (is_finished && before.contradicts(item.epoch, item.timestamp))
             {
                 tracing::info!(partition = %self.name, offset = item.offset,
-                    "what a commit's metadata says is finished is of another log: it is of no account");
+                    "ignoring the finished records in a commit's metadata: they belong to another log");
                 self.before = None;
                 self.commits.changes += 1;
             } else if is_finished {

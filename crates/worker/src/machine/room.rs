@@ -176,7 +176,7 @@ impl<R: Clone> Machine<R> {
             Phase::Revoking => return,
             Phase::Stopped(_) => true,
             Phase::Loading { .. } | Phase::Active => {
-                nothing_begins || pauses.room || pauses.lane.is_some() || pauses.is_elsewhere || waits
+                nothing_begins || pauses.room || pauses.lane.is_some() || pauses.is_moving || waits
             }
         };
         if is_paused != std::mem::replace(&mut pauses.is_paused, is_paused) {

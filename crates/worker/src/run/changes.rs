@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Partitions being handed over.
-pub(super) struct Handing {
+pub(super) struct HandoverState {
     handover: Handover,
     /// When they are given up at the latest: at the group's deadline, or earlier if the worker stops.
     by: Instant,
@@ -49,7 +49,7 @@ const MOST_FOR_COMMIT: Duration = Duration::from_secs(5);
 /// remaining time, because the group waits too.
 const MOST_FOR_ENDS: Duration = Duration::from_secs(5);
 
-impl Handing {
+impl HandoverState {
     fn new(now: Instant, handover: Handover, grace: Duration) -> Self {
         let by = handover.deadline();
         let left = by.saturating_duration_since(now);
@@ -69,7 +69,7 @@ impl Handing {
     }
 
     /// Stops waiting for running handlers, and limits the wait for the commit.
-    pub(super) fn hurry(&mut self, now: Instant, for_commit: Duration) {
+    pub(super) fn shorten(&mut self, now: Instant, for_commit: Duration) {
         self.by = self.by.min(clock::later(now, for_commit));
         if let HandoverPhase::Draining { until } = &mut self.phase {
             *until = now.min(*until);
@@ -121,7 +121,7 @@ impl Runner {
             Ok(Next::Revoking(handover)) => {
                 self.machine.revoking(&handover.partitions);
                 let grace = self.stage.revoke_grace(self.settings.options.revoke_grace, now);
-                self.handing = Some(Handing::new(now, handover, grace));
+                self.handing = Some(HandoverState::new(now, handover, grace));
             }
             Ok(Next::Lost(handover)) => {
                 // Another member may own them: an unsent commit is dropped.
@@ -183,7 +183,7 @@ impl Runner {
         self.loads.spawn(async move {
             for (name, at) in elsewhere {
                 if let Err(error) = handle.seek(name.clone(), StartAt::committed_or(at)).await {
-                    tracing::debug!(%error, "a partition is gone again");
+                    tracing::debug!(%error, "the partition is not assigned any more");
                     assigned.retain(|(_, loads)| *loads != name);
                 }
             }
@@ -197,11 +197,11 @@ impl Runner {
     }
 
     fn read_from_the_start(&mut self, partition: TopicPartition) {
-        let Some(id) = self.machine.goes_elsewhere(&partition) else { return };
+        let Some(id) = self.machine.begin_move(&partition) else { return };
         let handle = self.consumer.handle();
         self.loads.spawn(async move {
             if let Err(error) = handle.seek(partition.clone(), StartAt::Earliest).await {
-                tracing::debug!(%error, "a partition is gone again");
+                tracing::debug!(%error, "the partition is not assigned any more");
             }
             (vec![(id, partition)], Ok(BTreeMap::new()))
         });
@@ -215,7 +215,7 @@ impl Runner {
     pub(super) fn loaded(&mut self, loaded: Result<Loaded, JoinError>) {
         let (assigned, committed) = match loaded {
             Ok(loaded) => loaded,
-            Err(error) => return tracing::error!(%error, "the task that reads what is committed ended"),
+            Err(error) => return tracing::error!(%error, "the task that reads committed offsets ended"),
         };
         let now = clock::now();
         for (id, name) in assigned {
@@ -226,7 +226,7 @@ impl Runner {
                     &committed.metadata,
                 );
                 if before.is_none() && !committed.metadata.is_empty() && !is_mark(&committed.metadata) {
-                    tracing::info!(partition = %name, "the metadata of its commit is not ours, or damaged: it is of no account");
+                    tracing::info!(partition = %name, "ignoring the metadata of a commit: it is not a worker's, or damaged");
                 }
                 before
             });
@@ -383,7 +383,7 @@ impl Runner {
                 return;
             }
             tracing::warn!(
-                "handlers that were cancelled block their threads still: others begin with their partitions"
+                "cancelled handlers still block their threads: their partitions start on other threads"
             );
         }
         let is_overdue = self.handing.as_ref().is_some_and(|handing| handing.is_overdue(now));

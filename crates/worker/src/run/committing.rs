@@ -244,8 +244,8 @@ impl Runner {
     fn content_of(&mut self, commits: &[PartitionCommit]) -> Result<ToSend, (EffectId, Error)> {
         let effects = self.machine.send_effects(commits).into_iter();
         let all = effects.map(|(id, effect)| match (&*effect, &self.form) {
-            (Effect::Letter { record, letter }, Some(form)) => match form.output(letter, record) {
-                Ok(output) => Ok((id, Sent::Letter(output))),
+            (Effect::DeadLetter { record, letter }, Some(form)) => match form.output(letter, record) {
+                Ok(output) => Ok((id, Sent::DeadLetter(output))),
                 Err(error) => Err((id, error)),
             },
             _ => Ok((id, Sent::Outputs(effect))),

@@ -15,14 +15,14 @@ use crate::{
     DeadLetters,
     clock::WallClock,
     dead_letters::{DeadLetterHeaders, Origin},
-    machine::{Letter, LetterTicket, LetterTo},
+    machine::{DeadLetter, DeadLetterTarget, DeadLetterTicket},
     output::Output,
     producing::ProducerOptions,
     retry::RetryTopic,
 };
 
 /// The contents and destinations of letters.
-pub(super) struct LetterForm {
+pub(super) struct DeadLetterForm {
     dead_letters: String,
     retries: Vec<RetryTopic>,
     headers: DeadLetterHeaders,
@@ -30,7 +30,7 @@ pub(super) struct LetterForm {
     wall: WallClock,
 }
 
-impl LetterForm {
+impl DeadLetterForm {
     pub(super) fn new(
         letters: &DeadLetters,
         retries: &[RetryTopic],
@@ -50,7 +50,7 @@ impl LetterForm {
 
     /// The letter of a record. A record read from the dead letters does not become another dead letter, which would repeat for
     /// ever.
-    pub(super) fn output(&self, letter: &Letter, record: &OwnedRecord) -> Result<Output, Error> {
+    pub(super) fn output(&self, letter: &DeadLetter, record: &OwnedRecord) -> Result<Output, Error> {
         let topic = self.topic(letter.to).ok_or_else(|| Error::misuse("there is no such retry topic"))?;
         if record.topic() == topic {
             let text = format!("it was read from `{topic}`, where dead letters are written to");
@@ -69,51 +69,51 @@ impl LetterForm {
         })
     }
 
-    fn topic(&self, to: LetterTo) -> Option<&str> {
+    fn topic(&self, to: DeadLetterTarget) -> Option<&str> {
         match to {
-            LetterTo::DeadLetters => Some(self.dead_letters.as_str()),
-            LetterTo::Retry(index) => self.retries.get(index).map(|topic| topic.name.as_str()),
+            DeadLetterTarget::DeadLetters => Some(self.dead_letters.as_str()),
+            DeadLetterTarget::Retry(index) => self.retries.get(index).map(|topic| topic.name.as_str()),
         }
     }
 
     /// All topics that letters are written to.
-    pub(super) fn topics(&self) -> impl Iterator<Item = (LetterTo, &str)> {
-        let retries = (0..self.retries.len()).map(LetterTo::Retry);
-        let all = std::iter::once(LetterTo::DeadLetters).chain(retries);
+    pub(super) fn topics(&self) -> impl Iterator<Item = (DeadLetterTarget, &str)> {
+        let retries = (0..self.retries.len()).map(DeadLetterTarget::Retry);
+        let all = std::iter::once(DeadLetterTarget::DeadLetters).chain(retries);
         all.filter_map(|to| Some((to, self.topic(to)?)))
     }
 }
 
 /// Writes letters outside transactions.
-pub(super) struct Letters {
+pub(super) struct DeadLetterWriter {
     producer: Producer,
     /// The producer's memory (`buffer.memory`).
     memory: usize,
     /// The memory used by the letters given to it.
     taken: usize,
     /// Letters that wait for memory, in order.
-    held: VecDeque<(LetterTicket, Output)>,
+    held: VecDeque<(DeadLetterTicket, Output)>,
     /// The letters given to the producer, with the memory that each uses.
     written: JoinSet<(usize, Written)>,
     /// The number of all letters, by destination.
-    on_their_way: BTreeMap<LetterTo, usize>,
+    on_their_way: BTreeMap<DeadLetterTarget, usize>,
     /// The checks whether topics exist, which are made once.
-    asked: JoinSet<Option<(LetterTo, Error)>>,
+    asked: JoinSet<Option<(DeadLetterTarget, Error)>>,
     has_asked: bool,
     /// Destinations whose last letter could not be written, or which do not exist.
-    unwritable: BTreeSet<LetterTo>,
+    unwritable: BTreeSet<DeadLetterTarget>,
 }
 
-type Written = (LetterTicket, Result<RecordMetadata, Error>);
+type Written = (DeadLetterTicket, Result<RecordMetadata, Error>);
 
 /// An event about letters.
-pub(super) enum LetterNews {
+pub(super) enum DeadLetterEvent {
     Ended(Result<Written, JoinError>),
     /// The topic for letters does not exist.
     NoTopic(Error),
 }
 
-impl Letters {
+impl DeadLetterWriter {
     /// Starts the producer, with the consumer's connection settings.
     pub(super) async fn start(options: &ProducerOptions, consumer: &offtake::Config) -> Result<Self, Error> {
         let builder = options.builder(consumer, |config| {
@@ -147,7 +147,7 @@ impl Letters {
     }
 
     /// Queues a letter to be [written](Self::send_held).
-    pub(super) fn hold(&mut self, letter: LetterTicket, output: Output) {
+    pub(super) fn hold(&mut self, letter: DeadLetterTicket, output: Output) {
         *self.on_their_way.entry(letter.letter.to).or_default() += 1;
         self.held.push_back((letter, output));
     }
@@ -155,7 +155,7 @@ impl Letters {
     /// Gives the producer as many letters as it has memory for, so that none wait in it or are refused for want of memory; a
     /// letter larger than its memory gets the producer's error. Letters that are no longer wanted, because their partition is
     /// gone, are not written.
-    pub(super) fn send_held(&mut self, is_wanted: impl Fn(&LetterTicket) -> bool) {
+    pub(super) fn send_held(&mut self, is_wanted: impl Fn(&DeadLetterTicket) -> bool) {
         while let Some((letter, output)) = self.held.pop_front() {
             if !is_wanted(&letter) {
                 self.has_ended(letter.letter.to);
@@ -172,7 +172,7 @@ impl Letters {
     }
 
     /// The next event. Cancel-safe.
-    pub(super) async fn next(&mut self) -> LetterNews {
+    pub(super) async fn next(&mut self) -> DeadLetterEvent {
         loop {
             tokio::select! {
                 biased;
@@ -181,12 +181,12 @@ impl Letters {
                         self.note(letter.letter.to, result.as_ref().err());
                         self.taken = self.taken.saturating_sub(*memory);
                     }
-                    return LetterNews::Ended(ended.map(|(_, written)| written));
+                    return DeadLetterEvent::Ended(ended.map(|(_, written)| written));
                 }
                 Some(asked) = self.asked.join_next() => {
                     if let Ok(Some((to, error))) = asked {
                         self.unwritable.insert(to);
-                        return LetterNews::NoTopic(error);
+                        return DeadLetterEvent::NoTopic(error);
                     }
                 }
                 else => pending().await,
@@ -194,7 +194,7 @@ impl Letters {
         }
     }
 
-    fn note(&mut self, to: LetterTo, error: Option<&Error>) {
+    fn note(&mut self, to: DeadLetterTarget, error: Option<&Error>) {
         use ErrorKind::{Authorization, OutcomeUnknown, Timeout, UnknownTopic};
         self.has_ended(to);
         match error.map(Error::kind) {
@@ -207,7 +207,7 @@ impl Letters {
         }
     }
 
-    fn has_ended(&mut self, to: LetterTo) {
+    fn has_ended(&mut self, to: DeadLetterTarget) {
         if let Some(count) = self.on_their_way.get_mut(&to) {
             *count = count.saturating_sub(1);
         }
@@ -215,7 +215,7 @@ impl Letters {
 
     /// Checks once letters are in flight whether their topics exist. At the end, the worker does not wait for letters to missing
     /// topics.
-    pub(super) fn ask(&mut self, form: &LetterForm, consumer: &Handle) {
+    pub(super) fn ask(&mut self, form: &DeadLetterForm, consumer: &Handle) {
         if self.has_asked || self.written.is_empty() {
             return;
         }

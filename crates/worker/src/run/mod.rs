@@ -29,10 +29,10 @@ use tokio::{
 };
 
 use self::{
-    changes::Handing,
+    changes::HandoverState,
     committing::{CommitAnswer, Committing},
     in_turn::InTurn,
-    letters::{LetterForm, LetterNews, Letters},
+    letters::{DeadLetterEvent, DeadLetterForm, DeadLetterWriter},
     start::Parts,
     stopping::Stage,
     tasks::{Begun, Running, Tasks, panicked},
@@ -43,7 +43,7 @@ use crate::{
     Attempt, Error, Event, Summary, WorkerHandle,
     clock::{self, WallClock},
     handle::StopStage,
-    machine::{Action, AssignmentId, JobTicket, LetterTicket, Machine, Results, SeekId, Started},
+    machine::{Action, AssignmentId, DeadLetterTicket, JobTicket, Machine, Results, SeekId, Started},
     output::Outbox,
     worker::{Options, Worker},
 };
@@ -80,8 +80,8 @@ struct Runner {
     settings: Settings,
     consumer: Consumer,
     /// The format of letters, if any are written.
-    form: Option<LetterForm>,
-    letters: Option<Letters>,
+    form: Option<DeadLetterForm>,
+    letters: Option<DeadLetterWriter>,
     wall: WallClock,
     machine: Machine<OwnedRecord>,
     tasks: Box<dyn Tasks>,
@@ -96,7 +96,7 @@ struct Runner {
     transaction_bytes: usize,
     marks: Marks,
     /// Partitions being handed over; nothing is polled meanwhile.
-    handing: Option<Handing>,
+    handing: Option<HandoverState>,
     /// How far the worker was asked to stop.
     asked: Receiver<StopStage>,
     stage: Stage,
@@ -114,7 +114,7 @@ struct Runner {
 enum Woken {
     Shutdown,
     Stop(StopStage),
-    Letter(LetterNews),
+    DeadLetter(DeadLetterEvent),
     Loaded(Result<Loaded, JoinError>),
     Sought(Sought),
     Needed(Result<Option<offtake::Error>, JoinError>),
@@ -220,7 +220,7 @@ impl Runner {
                 biased;
                 _ = &mut shutdown, if !is_shut_down => Woken::Shutdown,
                 Ok(()) = self.asked.changed() => Woken::Stop(*self.asked.borrow_and_update()),
-                letter = next_letter(&mut self.letters) => Woken::Letter(letter),
+                letter = next_letter(&mut self.letters) => Woken::DeadLetter(letter),
                 Some(loaded) = self.loads.join_next() => Woken::Loaded(loaded),
                 sought = self.seeks.ended() => Woken::Sought(sought),
                 Some(needed) = self.watch.topics.join_next() => Woken::Needed(needed),
@@ -238,8 +238,8 @@ impl Runner {
                     self.reach(StopStage::Stopping);
                 }
                 Woken::Stop(stage) => self.reach(stage),
-                Woken::Letter(LetterNews::Ended(letter)) => self.letter_ended(letter),
-                Woken::Letter(LetterNews::NoTopic(error)) => self.tell(Event::Error(error)),
+                Woken::DeadLetter(DeadLetterEvent::Ended(letter)) => self.letter_ended(letter),
+                Woken::DeadLetter(DeadLetterEvent::NoTopic(error)) => self.tell(Event::Error(error)),
                 Woken::Loaded(loaded) => self.loaded(loaded),
                 Woken::Sought(sought) => self.sought(sought),
                 Woken::Needed(needed) => {
@@ -309,7 +309,7 @@ impl Runner {
                 }
                 Action::Tell(event) => self.tell(event),
                 Action::Fatal { partition, offset, reason } => {
-                    tracing::error!(%partition, offset, reason, "the handler cannot go on");
+                    tracing::error!(%partition, offset, reason, "the handler failed for good");
                     self.end_with(Error::Fatal { partition, offset, reason });
                 }
             }
@@ -337,7 +337,7 @@ impl Runner {
 
     fn letter_ended(
         &mut self,
-        ended: Result<(LetterTicket, Result<RecordMetadata, offtake::Error>), JoinError>,
+        ended: Result<(DeadLetterTicket, Result<RecordMetadata, offtake::Error>), JoinError>,
     ) {
         match ended {
             Ok((letter, Ok(written))) => {
@@ -383,7 +383,7 @@ impl Runner {
 }
 
 /// The next event about letters; never, if none are written.
-async fn next_letter(letters: &mut Option<Letters>) -> LetterNews {
+async fn next_letter(letters: &mut Option<DeadLetterWriter>) -> DeadLetterEvent {
     match letters {
         Some(letters) => letters.next().await,
         None => std::future::pending().await,

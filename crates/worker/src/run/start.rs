@@ -7,7 +7,7 @@ use offtake_producer::TransactionalProducer;
 
 use super::{
     committing::Committing,
-    letters::{LetterForm, Letters},
+    letters::{DeadLetterForm, DeadLetterWriter},
     telling::tell,
 };
 use crate::{
@@ -22,8 +22,8 @@ pub(super) struct Parts {
     pub(super) committing: Committing,
     /// The `buffer.memory` of the transactional producer.
     pub(super) transaction_bytes: usize,
-    pub(super) form: Option<LetterForm>,
-    pub(super) letters: Option<Letters>,
+    pub(super) form: Option<DeadLetterForm>,
+    pub(super) letters: Option<DeadLetterWriter>,
     pub(super) wall: WallClock,
     pub(super) seed: u64,
     /// Topics that have to exist.
@@ -58,7 +58,7 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
     };
     let group = config.group_id.clone().unwrap_or_default();
     let form = match &dead_letters {
-        Some(letters) => Some(LetterForm::new(letters, &options.retry.topics, group.clone(), wall)?),
+        Some(letters) => Some(DeadLetterForm::new(letters, &options.retry.topics, group.clone(), wall)?),
         None => None,
     };
     // This comes before joining the group, because it ends transactions left open by an earlier worker, and a fetch of offsets
@@ -72,17 +72,17 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
         None => (Committing::Offsets, 0),
     };
     let letters = match &dead_letters {
-        Some(letters) if !is_transactional => Some(Letters::start(&letters.options, &config).await?),
+        Some(letters) if !is_transactional => Some(DeadLetterWriter::start(&letters.options, &config).await?),
         Some(_) | None => None,
     };
     let mut consumer = consumer.build().await?;
     // Other consumers refuse this call.
     let finished = consumer.handle().commit_finished().await;
     if !finished.is_err_and(|error| error.kind() == ErrorKind::Misuse) {
-        return Err(Error::misuse("the worker says itself what is finished: leave out `finish_each`"));
+        return Err(Error::misuse("the worker marks records as finished itself: leave out `finish_each`"));
     }
     let retries = options.retry.topics.iter().map(|topic| topic.name.clone());
-    let written = form.iter().flat_map(LetterForm::topics).map(|(_, topic)| Topic::from(topic));
+    let written = form.iter().flat_map(DeadLetterForm::topics).map(|(_, topic)| Topic::from(topic));
     let needed: Vec<_> = match &topics {
         Some(Topics::Names(names)) => names.iter().cloned().chain(written).collect(),
         Some(Topics::Patterns(_)) | None => written.collect(),
@@ -154,8 +154,8 @@ fn check(
     not(options.queue == 0, "`queue` is 0: nothing could wait for a handler");
     not(options.queue_bytes == 0, "`queue_bytes` is 0: nothing could wait for a handler");
     not(options.timeout.is_some_and(|limit| limit.is_zero()), "`timeout` is 0: no attempt could end in time");
-    not(options.retry.attempts == 0, "`Retry::attempts` is 0: the first time is one");
-    not(batch == 0, "a batch of 0 records is none");
+    not(options.retry.attempts == 0, "`Retry::attempts` is 0: the first attempt counts, so it is 1 at least");
+    not(batch == 0, "the batch size is 0: it must be 1 at least");
     let reads = |topic: &str| match topics {
         Some(Topics::Names(names)) => names.iter().any(|name| name.as_str() == topic),
         Some(Topics::Patterns(_)) | None => false,
@@ -171,7 +171,7 @@ fn check(
         let is_told = options.transactions.is_some() && !producer.is_empty();
         not(
             is_told,
-            "the transactions' producer writes the dead letters: say of `Transactions` what is said of theirs",
+            "the producer of the transactions writes the dead letters: set its properties with `Transactions`",
         );
     }
     let is_ordered = options.order != Order::Unordered && !options.retry.allows_reordering;
@@ -181,12 +181,12 @@ fn check(
     );
     not(
         !retries.is_empty() && dead_letters.is_none(),
-        "a record that is out of retry topics goes to the dead letters: name them (`dead_letters`)",
+        "a record that has passed all retry topics goes to the dead letter topic: name it (`dead_letters`)",
     );
     for (nth, retry) in retries.iter().enumerate() {
         let name = &retry.name;
         let is_twice = retries.iter().take(nth).any(|other| other.name == *name);
-        not(is_twice, &format!("the retry topic `{name}` is there twice"));
+        not(is_twice, &format!("the retry topic `{name}` is given twice"));
         not(
             reads(name.as_str()),
             &format!("`{name}` is a retry topic: it is read without being subscribed to"),
@@ -195,7 +195,7 @@ fn check(
     if let Some(breaker) = &options.breaker {
         let share = breaker.share;
         not(!(share > 0.0 && share <= 1.0), "`Breaker::open_at` takes a share above 0, and 1 at most");
-        not(breaker.window == 0, "`Breaker::of_last` is 0: there is nothing to judge by");
+        not(breaker.window == 0, "`Breaker::of_last` is 0: there are no outcomes to count");
         not(
             breaker.window == 1,
             "`Breaker::of_last` is 1: every failure would open it, and none count as an attempt",
@@ -229,20 +229,21 @@ fn prepared(builder: Builder, options: &Options) -> Result<(Builder, offtake::Co
         config = Some(it.clone());
     });
     if commits_by_itself {
-        let text = "the worker commits what is finished: leave `enable.auto.commit` out, or set it to false";
+        let text =
+            "the worker commits finished records itself: leave `enable.auto.commit` out, or set it to false";
         return Err(Error::new(ErrorKind::Config, text));
     }
     if reads_twice {
-        let text = "retry topics of a transactional worker are read with `isolation.level=read_committed`: what a transaction wrote that was aborted is written again";
+        let text = "retry topics of a transactional worker are read with `isolation.level=read_committed`: results of an aborted transaction are written again";
         return Err(Error::new(ErrorKind::Config, text));
     }
     match config {
         Some(config) if config.group_id.is_none() => Err(Error::new(
             ErrorKind::Config,
-            "a worker needs a `group.id`: its group keeps what is finished",
+            "a worker needs a `group.id`: its progress is committed to that group",
         )),
         Some(config) => Ok((builder, config)),
-        None => Err(Error::misuse("the builder keeps its configuration to itself")),
+        None => Err(Error::misuse("the builder does not reveal its configuration")),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use offtake::TopicPartition;
 
-use super::{Runner, committing::Outcome, letters::Letters};
+use super::{Runner, committing::Outcome, letters::DeadLetterWriter};
 use crate::{Error, Summary, clock, handle::StopStage};
 
 /// A cancelled handler ends at its next `await`. The wait for one that blocks is limited to this.
@@ -54,7 +54,7 @@ impl Runner {
                 let letters_until = clock::later(jobs_until, self.settings.options.close_timeout);
                 self.stage = Stage::Stopping { jobs_until, letters_until };
                 self.machine.stop();
-                tracing::info!("the worker stops: nothing new begins");
+                tracing::info!("the worker is stopping: no new handlers are started");
             }
             StopStage::Stopping => {}
             StopStage::Now => {
@@ -75,7 +75,7 @@ impl Runner {
     fn be_over(&mut self, now: Instant) {
         self.stage = Stage::Over;
         if let Some(handing) = &mut self.handing {
-            handing.hurry(now, self.settings.options.close_timeout);
+            handing.shorten(now, self.settings.options.close_timeout);
         }
     }
 
@@ -88,7 +88,8 @@ impl Runner {
             if let (Some(form), Some(letters)) = (&self.form, &mut self.letters) {
                 letters.ask(form, &self.consumer.handle());
             }
-            let gives_up = now >= letters_until || self.letters.as_ref().is_some_and(Letters::are_hopeless);
+            let gives_up =
+                now >= letters_until || self.letters.as_ref().is_some_and(DeadLetterWriter::are_hopeless);
             if self.machine.is_idle() || (self.machine.has_no_jobs() && gives_up) {
                 self.be_over(now);
             }
@@ -142,7 +143,7 @@ impl Runner {
         loads.abort_all();
         committing.close(timeout).await;
         if let Err(error) = consumer.close(timeout).await {
-            tracing::warn!(%error, "the consumer was not closed in order");
+            tracing::warn!(%error, "the consumer was not closed cleanly");
         }
         if let Some(letters) = letters {
             letters.close(timeout).await;
@@ -168,7 +169,7 @@ impl Runner {
     async fn cancelled_end(&mut self, timeout: Duration) {
         let ended = async { while self.jobs.join_next().await.is_some() {} };
         if tokio::time::timeout(timeout, ended).await.is_err() {
-            tracing::warn!("handlers that were cancelled run on");
+            tracing::warn!("cancelled handlers are still running");
         }
     }
 
@@ -194,6 +195,6 @@ impl Runner {
 }
 
 fn not_committed() -> offtake::Error {
-    let text = "what was finished last is not committed: the coordinator did not answer in time";
+    let text = "the last finished records are not committed: the coordinator did not respond in time";
     offtake::Error::new(offtake::ErrorKind::Timeout, text)
 }

@@ -24,7 +24,7 @@ use super::pace::Pace;
 use crate::{
     Attempt, Batch, Failure, FailureKind, Handled, TraceContext, clock,
     failure::Weight,
-    machine::{Cause, Results, Verdict},
+    machine::{Cause, HandlerResult, Results},
     output::Outbox,
 };
 
@@ -137,7 +137,7 @@ where
     T: Future<Output = Result<(), Failure>>,
 {
     let handled = contained(limit, async move { handler(record, attempt).await }).await;
-    Results::All(handled.map_or_else(|failed| failed, verdict))
+    Results::All(handled.map_or_else(|failed| failed, handler_result))
 }
 
 /// A handler of batches.
@@ -173,8 +173,10 @@ where
             match contained(limit, async move { handler(Batch { records }).await }).await {
                 Err(failed) => Results::All(failed),
                 Ok(Err(failure)) => Results::All(failed(&failure)),
-                Ok(Ok(Handled::All)) => Results::All(Verdict::Done),
-                Ok(Ok(Handled::Each(results))) => Results::Each(results.into_iter().map(verdict).collect()),
+                Ok(Ok(Handled::All)) => Results::All(HandlerResult::Done),
+                Ok(Ok(Handled::Each(results))) => {
+                    Results::Each(results.into_iter().map(handler_result).collect())
+                }
             }
         };
         Begun::Runs(Running::new(tasks.spawn(work.instrument(span)), None))
@@ -232,7 +234,7 @@ where
                 let _ = begins.send(());
                 match is_cancelled.load(Ordering::Acquire) {
                     // It waited for a thread until its result was no longer awaited.
-                    true => Err(Failure::retry("there was no thread for it in time")),
+                    true => Err(Failure::retry("no thread was free in time")),
                     false => span.in_scope(|| handler(record, attempt)),
                 }
             });
@@ -252,7 +254,7 @@ where
                 }
             };
             Results::All(match ended {
-                Ok(Ok(result)) => verdict(result),
+                Ok(Ok(result)) => handler_result(result),
                 Ok(Err(panic)) => panicked(Some(&*panic)),
                 Err(_) => panicked(None),
             })
@@ -281,20 +283,20 @@ fn record_span(record: &OwnedRecord, attempt: &Attempt) -> Span {
     span
 }
 
-fn verdict(result: Result<(), Failure>) -> Verdict {
+fn handler_result(result: Result<(), Failure>) -> HandlerResult {
     match result {
-        Ok(()) => Verdict::Done,
+        Ok(()) => HandlerResult::Done,
         Err(failure) => failed(&failure),
     }
 }
 
-fn failed(failure: &Failure) -> Verdict {
+fn failed(failure: &Failure) -> HandlerResult {
     let (kind, weight) = (failure.kind(), failure.weight());
-    Verdict::Failed { kind, cause: Cause::Handler, weight, reason: failure.reason() }
+    HandlerResult::Failed { kind, cause: Cause::Handler, weight, reason: failure.reason() }
 }
 
-/// The verdict on a handler that panicked.
-pub(crate) fn panicked(panic: Option<&(dyn Any + Send)>) -> Verdict {
+/// The result of a handler that panicked.
+pub(crate) fn panicked(panic: Option<&(dyn Any + Send)>) -> HandlerResult {
     let said = panic.and_then(|panic| {
         panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str))
     });
@@ -303,11 +305,11 @@ pub(crate) fn panicked(panic: Option<&(dyn Any + Send)>) -> Verdict {
         None => "the handler panicked".to_owned(),
     });
     let (kind, weight) = (FailureKind::Retry, Weight::Whole);
-    Verdict::Failed { kind, cause: Cause::Panic, weight, reason: reason.reason() }
+    HandlerResult::Failed { kind, cause: Cause::Panic, weight, reason: reason.reason() }
 }
 
-/// Runs a handler's future with a time limit, after which it is dropped; a panic becomes a verdict.
-async fn contained<T>(limit: Option<Duration>, future: impl Future<Output = T>) -> Result<T, Verdict> {
+/// Runs a handler's future with a time limit, after which it is dropped; a panic becomes its result.
+async fn contained<T>(limit: Option<Duration>, future: impl Future<Output = T>) -> Result<T, HandlerResult> {
     let mut future = pin!(future);
     let guarded =
         std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
@@ -319,6 +321,6 @@ async fn contained<T>(limit: Option<Duration>, future: impl Future<Output = T>) 
     tokio::time::timeout(limit, guarded).await.unwrap_or_else(|_| {
         let reason = format!("the handler took longer than {limit:?}");
         let (kind, weight) = (FailureKind::Retry, Weight::Whole);
-        Err(Verdict::Failed { kind, cause: Cause::Timeout, weight, reason })
+        Err(HandlerResult::Failed { kind, cause: Cause::Timeout, weight, reason })
     })
 }

@@ -20,7 +20,7 @@ pub(super) fn tell(events: &Option<Arc<dyn Fn(Event) + Send + Sync>>, event: Eve
     if let Some(events) = events
         && catch_unwind(AssertUnwindSafe(|| events(event))).is_err()
     {
-        tracing::error!("the function that takes the worker's events panicked");
+        tracing::error!("the event handler panicked");
     }
 }
 
@@ -34,15 +34,15 @@ fn log(event: &Event) {
                 "a partition stopped");
         }
         Event::Postponed { partition, offset, attempts, reason, delay, .. } => {
-            tracing::info!(%partition, offset, attempts, reason, ?delay, "a record was put aside");
+            tracing::info!(%partition, offset, attempts, reason, ?delay, "a record was sent to a retry topic");
         }
         Event::Unreachable { why } => tracing::warn!(why, "no broker can be reached"),
         Event::Reachable => tracing::info!("brokers can be reached again"),
-        Event::Breaker { state } => tracing::warn!(%state, "the breaker changed"),
+        Event::Breaker { state } => tracing::warn!(%state, "the circuit breaker changed its state"),
         Event::Retried { partition, offset, attempt, reason, delay } => {
-            tracing::debug!(%partition, offset, attempt, reason, ?delay, "a record is tried again");
+            tracing::debug!(%partition, offset, attempt, reason, ?delay, "a record is retried");
         }
-        Event::Error(error) => tracing::warn!(%error, "the worker goes on"),
+        Event::Error(error) => tracing::warn!(%error, "error; the worker continues"),
         // The consumer logs these itself.
         Event::Assigned(_)
         | Event::Revoked(_)

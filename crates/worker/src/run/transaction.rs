@@ -44,16 +44,16 @@ pub(super) struct Content {
 /// The records written for one handled record.
 pub(super) enum Sent {
     Outputs(Arc<Effect<OwnedRecord>>),
-    Letter(Output),
+    DeadLetter(Output),
 }
 
 impl Sent {
     fn outputs(&self) -> &[Output] {
         match self {
-            Self::Letter(letter) => std::slice::from_ref(letter),
+            Self::DeadLetter(letter) => std::slice::from_ref(letter),
             Self::Outputs(effect) => match &**effect {
                 Effect::Outputs(outputs) => outputs,
-                Effect::Letter { .. } => &[],
+                Effect::DeadLetter { .. } => &[],
             },
         }
     }
@@ -117,7 +117,7 @@ pub(super) async fn run(mut producer: TransactionalProducer, consumer: Handle, c
     for (nth, delivery) in deliveries {
         let Some((id, sent)) = content.sent.get(nth) else { continue };
         match delivery.await {
-            Ok(RecordMetadata { partition, offset, .. }) if matches!(sent, Sent::Letter(_)) => {
+            Ok(RecordMetadata { partition, offset, .. }) if matches!(sent, Sent::DeadLetter(_)) => {
                 letters.insert(*id, (partition, offset));
             }
             // One effect may consist of several records.
@@ -192,7 +192,7 @@ async fn asked(consumer: &Handle, content: &Content) -> Result<Fate, Error> {
                 return Ok(if has_mark { Fate::Committed } else { Fate::Aborted });
             }
             Err(error) if error.is_retriable() => {
-                tracing::warn!(%error, "asks the group whether a transaction was committed");
+                tracing::warn!(%error, "asking the group whether a transaction was committed");
                 tokio::time::sleep(ASK_AGAIN).await;
             }
             Err(error) => return Err(error),

@@ -160,7 +160,7 @@ async fn chaos(seed: u64) -> Vec<u64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_comes_and_goes_all_is_done_in_order_and_nothing_is_passed() {
+async fn all_records_are_handled_in_order_while_members_come_and_go() {
     let mut hits = Vec::new();
     for seed in 0..20 {
         let struck = chaos(seed).await;

@@ -89,7 +89,7 @@ async fn each_order_has_its_invoice_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_number_is_dead_lettered() {
+async fn a_value_that_is_not_a_number_is_dead_lettered() {
     let cluster = cluster_of_today().await;
     let letters_to = crate::support::dead_letters(&cluster);
     let summary = dead_letters::run(builder(&cluster), letters_to, a_while()).await.unwrap();

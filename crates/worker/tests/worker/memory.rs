@@ -24,7 +24,7 @@ fn has_committed_all(running: &Running) -> bool {
 
 /// A transaction is slow, and meanwhile everything is handled: more than five times the memory.
 #[tokio::test(start_paused = true)]
-async fn what_a_transaction_has_no_room_for_goes_into_the_next_one() {
+async fn results_beyond_the_buffer_go_into_the_next_transaction() {
     for version in [0, 2] {
         let cluster = cluster_of(version).await;
         let by = by(&cluster, "a").property("buffer.memory", 20_000);
@@ -43,7 +43,7 @@ async fn what_a_transaction_has_no_room_for_goes_into_the_next_one() {
 
 /// The same holds for the last transaction, and for the one before partitions are handed over.
 #[tokio::test(start_paused = true)]
-async fn what_a_transaction_has_no_room_for_is_committed_before_the_end() {
+async fn results_beyond_the_buffer_are_committed_before_the_end() {
     let cluster = cluster_of(2).await;
     let by = |id| by(&cluster, id).property("buffer.memory", 20_000);
     let start = |id| {

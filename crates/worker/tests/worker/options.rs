@@ -15,7 +15,7 @@ async fn refusal(worker: Worker) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_makes_no_sense_is_refused_in_one_sentence() {
+async fn invalid_options_are_refused_in_one_sentence() {
     let plain = || Consumer::builder("localhost:1").group("job");
     let of_orders = |builder| Worker::new(builder).subscribe("orders");
     for (worker, says) in [
@@ -69,7 +69,7 @@ async fn what_makes_no_sense_is_refused_in_one_sentence() {
         (of_orders(plain()).transactional(""), "transactional.id"),
         (
             of_orders(plain()).transactional("a").dead_letters(DeadLetters::to("d").property("linger.ms", 1)),
-            "say of `Transactions` what is said of theirs",
+            "set its properties with `Transactions`",
         ),
         (
             of_orders(plain().property("isolation.level", "read_uncommitted"))
@@ -86,7 +86,7 @@ async fn what_makes_no_sense_is_refused_in_one_sentence() {
     }
     let error =
         of_orders(plain()).run_batches(0, |_| async { Err(Failure::fatal("")) }, async {}).await.unwrap_err();
-    assert!(error.to_string().contains("a batch of 0"), "{error}");
+    assert!(error.to_string().contains("the batch size is 0"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,7 +140,7 @@ async fn topics_may_be_patterns_and_a_function_that_takes_events_may_panic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_waited_for_without_an_end_is_told() {
+async fn an_endless_wait_is_reported() {
     let nowhere = offtake::dial::InMemory::new(|_| {
         Err::<tokio::io::DuplexStream, _>(std::io::Error::other("no way there"))
     });

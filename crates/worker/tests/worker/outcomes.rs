@@ -124,7 +124,7 @@ async fn a_source_whose_offset_is_refused_stops_and_the_others_are_committed() {
 /// identity (KIP-848). It then reads the committed offsets from before its transaction's offsets arrived, and the group accepts
 /// these.
 #[tokio::test(start_paused = true)]
-async fn safe11_what_comes_to_the_group_after_its_partitions_were_lost_and_given_back_is_not_committed() {
+async fn safe11_late_transaction_offsets_of_a_lost_and_returned_partition_are_not_committed() {
     let cluster = cluster_of(2).await;
     let inside = cluster.clone();
     let builder = Consumer::builder(cluster.bootstrap())

@@ -46,7 +46,7 @@ fn with_protocol(cluster: &Cluster, protocol: &str) -> Worker {
 
 /// Handlers that take half a second end in time when a second member joins, so that no record is handled twice.
 #[tokio::test(start_paused = true)]
-async fn what_runs_when_partitions_are_revoked_may_end_and_is_not_repeated() {
+async fn handlers_running_at_a_revocation_may_end_and_are_not_repeated() {
     for protocol in ["range", "cooperative-sticky", "consumer"] {
         let cluster = cluster().await;
         let ledger = Ledger::default();
@@ -72,7 +72,7 @@ async fn what_runs_when_partitions_are_revoked_may_end_and_is_not_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_hangs_when_partitions_are_revoked_is_cancelled_and_kept_partitions_go_on() {
+async fn a_handler_that_hangs_at_a_revocation_is_cancelled_and_kept_partitions_go_on() {
     let cluster = cluster().await;
     let ledger = Ledger::default();
     // The first attempt at offset 10 hangs, whichever member makes it.
@@ -144,7 +144,7 @@ async fn members_that_die_lose_nothing_and_keys_keep_their_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_partitions_that_are_lost_nothing_is_committed_or_dead_lettered() {
+async fn nothing_of_lost_partitions_is_committed_or_dead_lettered() {
     let cluster = cluster().await;
     let ledger = Ledger::default();
     let handler = ledger.around(|record, attempt| async move {
@@ -244,7 +244,7 @@ async fn one_that_is_fenced_ends_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_consumer_tries_again_by_itself_stops_no_partition() {
+async fn errors_that_the_consumer_retries_stop_no_partition() {
     let cluster = cluster().await;
     let rule = FaultRule::on(ApiKey::Fetch, offtake_broker::Rewrite::partitions_fail(29)).times(3); // TOPIC_AUTHORIZATION_FAILED
     let rule = cluster.inject(rule);

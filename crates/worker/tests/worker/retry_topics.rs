@@ -118,7 +118,7 @@ async fn a_record_that_fails_waits_its_time_in_each_topic_and_ends_in_the_dead_l
 
 /// Waiting records take no room, and delay neither the membership nor other topics, nor a stop.
 #[tokio::test(start_paused = true)]
-async fn what_waits_takes_no_room_and_survives_restarts_and_deaths() {
+async fn waiting_records_take_no_room_and_survive_restarts_and_crashes() {
     let cluster = cluster_with_retries().await;
     let (began, attempts) = (Instant::now(), Attempts::default());
     let start = || {

@@ -99,7 +99,7 @@ async fn brokers_that_take_little_metadata_are_given_less() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_runs_ends_within_the_grace_and_nothing_begins() {
+async fn running_handlers_end_within_the_grace_and_none_begins() {
     let cluster = cluster().await;
     let ledger = Ledger::default();
     let handler = ledger.around(|record, _| async move {
@@ -194,7 +194,7 @@ async fn a_fatal_failure_ends_the_worker_and_what_was_finished_is_committed() {
     assert!(
         matches!(&error, Error::Fatal { partition, offset: 17, reason } if *partition == orders(1) && reason == "no disk")
     );
-    assert_eq!(error.to_string(), "the handler of offset 17 of orders-1 cannot go on: no disk");
+    assert_eq!(error.to_string(), "the handler of offset 17 of orders-1 failed for good: no disk");
     let (second, _) = the_rest(&cluster).await;
     let first: BTreeSet<_> = ledger.done().into_keys().collect();
     let second: BTreeSet<_> = second.done().into_keys().collect();
@@ -249,7 +249,7 @@ async fn a_coordinator_that_is_silent_at_the_end_is_told_and_does_not_hold_it_up
 
 /// Its partitions are being handed over while it stops. Found by the arena (8040002).
 #[tokio::test(start_paused = true)]
-async fn what_is_handed_over_in_haste_at_the_end_without_a_commit_is_told() {
+async fn a_final_handover_without_a_commit_is_reported() {
     let cluster = cluster().await;
     let eager = |cluster| builder(cluster).property("partition.assignment.strategy", "range");
     let (ledger, ends) = (Ledger::default(), std::sync::Arc::new(tokio::sync::Notify::new()));
@@ -319,7 +319,7 @@ async fn a_handover_commits_what_is_finished_while_its_commit_is_on_its_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_whose_future_is_dropped_leaves_nothing_running() {
+async fn a_worker_dropped_with_its_future_leaves_nothing_running() {
     let cluster = cluster().await;
     let ledger = Ledger::default();
     let handler = ledger.around(|_, _| async {

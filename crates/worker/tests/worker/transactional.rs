@@ -150,7 +150,7 @@ async fn each_record_has_its_result_once_in_order_or_its_dead_letter() {
 
 /// Whatever happens to a transaction, its records are not handled again.
 #[tokio::test(start_paused = true)]
-async fn what_was_aborted_goes_into_the_next_transaction_and_what_nobody_told_is_asked() {
+async fn aborted_results_go_into_the_next_transaction_and_unknown_outcomes_are_queried() {
     for (api, harm) in [
         (ApiKey::TxnOffsetCommit, Fault::Fail(22)), // ILLEGAL_GENERATION
         (ApiKey::EndTxn, Fault::Drop),
@@ -183,7 +183,7 @@ async fn what_was_aborted_goes_into_the_next_transaction_and_what_nobody_told_is
 }
 
 #[tokio::test(start_paused = true)]
-async fn k10_one_that_starts_with_an_id_fences_whoever_has_it() {
+async fn k10_a_worker_that_starts_with_an_id_fences_the_previous_one() {
     let cluster = cluster_of(2).await;
     let first = Running::start(transactional(&cluster, "a"), |record, attempt| async move {
         tokio::time::sleep(secs(1)).await;
@@ -210,7 +210,7 @@ async fn k10_one_that_starts_with_an_id_fences_whoever_has_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_brokers_do_not_take_stops_its_partition_before_its_record() {
+async fn a_result_that_brokers_refuse_stops_its_partition_before_its_record() {
     let cluster = cluster_of(2).await;
     let running = Running::start(transactional(&cluster, "a"), |record, attempt| async move {
         match (record.partition(), record.offset()) {
@@ -329,7 +329,7 @@ async fn batches_and_blocking_handlers_send_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_sent_without_transactions_or_too_late_is_refused() {
+async fn results_sent_without_transactions_or_too_late_are_refused() {
     let cluster = cluster_of(2).await;
     let ended =
         worker(&cluster).run(|record, attempt| async move { result(&record, &attempt) }, secs_from_now(20));

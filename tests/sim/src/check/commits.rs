@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn safe1_what_was_read_of_a_log_before_it_was_cut_may_be_committed_by_who_has_not_heard() {
+    fn safe1_records_of_a_truncated_log_may_be_committed_until_the_member_learns_of_it() {
         let cut = Forged::begun().written(10..12, 0).reads(M0, 10..12, 0).truncated(5).written(5..12, 1);
         cut.commits(M0, 12).holds();
         // But not records that were never read.
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn safe1_what_an_application_commits_by_hand_is_of_what_it_processed_last() {
+    fn safe1_a_manual_commit_belongs_to_the_last_processed_record() {
         // Prefetched from the log that was cut, and handed out after the cut was reported; the consumer commits its new position.
         let cut = |commits| {
             let begun = Forged::begun().planned(|plan| plan.members[0].commits = commits);
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn safe1_what_a_group_had_of_a_topic_counts_from_where_it_began_in_that_one() {
+    fn safe1_a_groups_progress_in_a_topic_counts_from_where_it_began_in_it() {
         // The topic was created again before anybody read it; the group began at its end; then it was created again.
         let latest =
             Forged::new().planned(|plan| plan.reset = crate::plan::Reset::Latest).recreated().wait(5);
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn safe8_what_is_written_where_a_marker_was_cut_off_was_not_committed_before() {
+    fn safe8_records_written_over_a_truncated_marker_were_not_committed_before() {
         let begun = |until: i64| {
             let begun = Forged::begun().planned(|plan| plan.members[0].commits = Commits::Listener);
             begun.written(10..until, 0).reads(M0, 10..until, 0).commits(M0, 11)
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn safe8_who_seeks_to_what_it_kept_names_the_epoch_of_then() {
+    fn safe8_a_seek_to_a_kept_offset_names_its_leader_epoch() {
         let noted = |forged: Forged, offset: i64, leader_epoch: i32| {
             let (member, at) = (M0.to_string(), orders());
             let committed = What::Committed { member, generation: 1, at, offset, leader_epoch };
@@ -503,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn safe1_what_another_member_has_processed_counts() {
+    fn safe1_records_processed_by_another_member_count() {
         let over = Forged::begun().written(10..12, 0).reads(M0, 10..12, 0).revoked(M0).joins(M1, 2);
         over.commits(M1, 12).holds();
     }

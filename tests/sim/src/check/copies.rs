@@ -265,8 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn safe11_what_a_classic_member_has_still_to_give_up_is_free_in_the_consumer_group_that_its_group_becomes()
-     {
+    fn safe11_partitions_a_classic_member_has_yet_to_revoke_are_free_in_a_converted_consumer_group() {
         // The plan of seed 9051549. Both commits succeed, as a commit is checked only against its member's epoch.
         let twice = |is_migrating: bool| {
             let migrating = |plan: &mut Plan| {

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn safe20_what_the_client_can_mend_comes_out_of_poll() {
+    fn safe20_a_recoverable_error_returned_by_poll_is_found() {
         failed(Forged::begun(), "poll", "Unreachable", false).is_found("SAFE20");
         // An event is for logs.
         failed(Forged::begun(), "event", "Unreachable", false).holds();

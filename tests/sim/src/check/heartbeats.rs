@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn live6_who_is_dropped_says_that_it_leaves_and_no_more() {
+    fn live6_a_dropped_member_leaves_and_sends_nothing_more() {
         // The plan of seed 6009371: it had not joined yet, so no member is removed.
         let quiet = |forged: Forged| beats(forged, 10).wait(5_000).tell(What::Quiet);
         quiet(Forged::new().starts(M0).tell(What::Crashed { who: M0 })).holds();
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn live6_who_steps_out_of_the_group_sends_none_until_its_application_is_back() {
+    fn live6_a_member_that_stepped_out_sends_no_heartbeats_until_its_application_is_back() {
         let out = || beats(Forged::new().joins(M0, 1), 1_000).tell(What::StepsOut { who: M0 });
         beats(out(), 5_000).holds();
         out().wait(5_000).tell(What::Quiet).holds();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn live6_who_is_no_member_as_another_has_its_instance_id_asks_when_it_likes() {
+    fn live6_a_client_whose_instance_id_is_taken_may_ask_at_any_time() {
         let static_member = |forged: Forged| {
             forged.planned(|plan| {
                 plan.members[0].consumer_protocol = true;

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn safe14_what_a_reset_passes_over_is_not_unread() {
+    fn safe14_records_skipped_by_a_reset_are_not_lag() {
         let waits = Forged::begun().written(10..20, 0).handed(M0, 10..12, 0).tell(What::Healed).wait(30_000);
         let start = What::StartMoved { at: orders(), start: 15 };
         lags(waits.clone().tell(start.clone()), 0).is_found("SAFE14");

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn live6_nobody_is_put_out_where_nothing_is_wrong() {
+    fn live6_no_member_is_removed_where_nothing_is_wrong() {
         let gone = What::MemberGone { member: M0.to_string(), why: "session" };
         Forged::begun().tell(gone.clone()).is_found("LIVE6");
         Forged::begun().fault(1, Harm::MoveCoordinator { to: 1 }).tell(gone.clone()).holds();

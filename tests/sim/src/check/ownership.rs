@@ -539,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn safe6_who_left_by_itself_is_handed_nothing_more() {
+    fn safe6_a_member_that_left_is_handed_nothing_more() {
         let left = gone(Forged::begun().written(10..11, 0), "left");
         left.clone().handed(M0, 10..11, 0).is_found("SAFE6");
         // A member that was removed by a rebalance learns of it from its next heartbeat.
@@ -570,7 +570,7 @@ mod tests {
     }
 
     #[test]
-    fn safe7_what_was_promised_waits_for_a_connection_until_the_group_is_told() {
+    fn safe7_a_promised_commit_may_wait_for_a_connection_until_the_group_is_told() {
         // The plan of seed 6051057: the listener has ended, and an earlier commit still waits for its connection.
         let revoked = || Forged::begun().written(10..12, 0).handed(M0, 10..12, 0).revoked(M0);
         revoked().wait(900).sends(M0, 10).holds();
@@ -593,7 +593,7 @@ mod tests {
     }
 
     #[test]
-    fn safe7_who_closes_may_commit_until_it_has_left() {
+    fn safe7_a_closing_member_may_commit_until_it_has_left() {
         let begins = What::CloseBegins { who: M0, timeout: ms(10_000) };
         let closing = || Forged::begun().tell(begins.clone()).revoked(M0);
         closing().sends(M0, 10).holds();
@@ -614,7 +614,7 @@ mod tests {
     }
 
     #[test]
-    fn safe7_what_a_coordinator_wants_back_is_the_members_until_it_says_that_it_is_given_up() {
+    fn safe7_a_partition_being_revoked_is_the_members_until_it_reports_the_revocation() {
         // The plans of seeds 6003247, 6004788 and 6016464: it commits while it revokes, and its poll is dropped in the middle.
         let of = |consumer_protocol| {
             let begun = Forged::begun().planned(|plan| {
@@ -634,7 +634,7 @@ mod tests {
     }
 
     #[test]
-    fn safe7_what_waited_for_a_connection_when_the_group_was_forgotten_is_refused() {
+    fn safe7_a_commit_that_waited_for_a_connection_when_the_group_was_forgotten_is_refused() {
         // The plan of seed 6015106: its request is swallowed, and after it gives up it has to find the coordinator again.
         let closing = Forged::begun().tell(What::CloseBegins { who: M0, timeout: ms(10_000) });
         let forgotten = closing.tell(What::Forgotten).revoked(M0);
@@ -670,7 +670,7 @@ mod tests {
 
     /// Both protocols in one group: Kafka does not wait for members whose owned partitions it has not kept.
     #[test]
-    fn safe6_what_a_group_forgot_with_its_protocol_is_free() {
+    fn safe6_partitions_that_a_group_forgot_with_its_protocol_are_free() {
         let migrating = |plan: &mut crate::plan::Plan| {
             plan.protocol = crate::plan::Protocol::Migrating;
             plan.members[1].consumer_protocol = true;
@@ -754,7 +754,7 @@ mod tests {
     }
 
     #[test]
-    fn safe7_what_is_taken_away_before_the_application_heard_of_it_is_still_its_own() {
+    fn safe7_a_partition_taken_away_before_the_application_is_told_is_still_its_own() {
         let taken = |assignors: &str| {
             let forged = Forged::new().planned(|plan| plan.members[0].assignors = assignors.to_owned());
             let granted = forged.written(0..1, 0).starts(M0).granted(M0, 1).reset(M0, None, 0);
@@ -768,7 +768,7 @@ mod tests {
     }
 
     #[test]
-    fn safe7_what_waited_at_a_connection_leaves_ahead_of_the_heartbeat_that_lets_go() {
+    fn safe7_a_commit_that_waited_for_a_connection_precedes_the_revoking_heartbeat() {
         let modern = || Forged::begun().planned(|plan| plan.members[0].consumer_protocol = true).revoked(M0);
         modern().sends(M0, 10).holds();
         modern().tell(What::OwnedSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
@@ -778,7 +778,7 @@ mod tests {
     }
 
     #[test]
-    fn safe7_what_a_broker_held_up_is_overtaken_by_the_heartbeat_and_refused() {
+    fn safe7_a_commit_held_up_by_a_broker_is_overtaken_by_the_heartbeat_and_refused() {
         let modern = || Forged::begun().planned(|plan| plan.members[0].consumer_protocol = true);
         let held_up = |forged: Forged, after| {
             let released = forged.revoked(M0).tell(What::OwnedSent { who: M0 });

@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn safe3_what_is_told_of_a_partition_counts_from_when_it_seeks_there() {
+    fn safe3_resets_of_a_partition_count_from_its_seek() {
         use crate::events::What;
         let place = super::super::forge::orders;
         let lost = Forged::begun().tell(What::Lost { who: M0, places: vec![place()] });
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn safe3_what_was_cut_off_is_handed_out_only_by_who_had_fetched_it() {
+    fn safe3_truncated_records_are_handed_out_only_by_a_member_that_had_fetched_them() {
         // Fetched before the cut.
         let before = Forged::begun().written(10..12, 0).truncated(10);
         before.clone().handed(M0, 10..12, 0).holds();
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn safe3_what_was_fetched_of_a_topic_that_was_deleted_is_handed_out_no_more() {
+    fn safe3_records_of_a_deleted_topic_are_handed_out_no_more() {
         let latest = Forged::begun().planned(|plan| plan.reset = Reset::Latest).written(10..15, 0);
         let went = |forged: Forged| forged.reset(M0, Some(15), 20).written(20..22, 1);
         went(latest.clone().recreated().wait(5).written(0..20, 1)).handed(M0, 20..22, 1).holds();
@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn safe2_what_the_group_said_before_the_application_was_told_counts() {
+    fn safe2_offsets_fetched_before_the_assignment_is_reported_count() {
         // The plan of seed 1002788: it fetched the offsets, then the group was forgotten, then the application was told.
         let asked = Forged::begun().revoked(M0).wait(10).granted(M0, 2);
         let told = asked.tell(crate::events::What::Forgotten).assigned(M0, 2).written(10..11, 0);

@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn safe1_who_was_told_no_epochs_cannot_see_a_cut() {
+    fn safe1_a_member_without_leader_epochs_cannot_see_a_truncation() {
         let cut = |forged: Forged| forged.truncated(8).wait(5).written(8..12, 1).revoked(M0).joins(M1, 2);
         let reads = |forged: Forged| forged.reads(M1, 10..12, 1).commits(M1, 12);
         let odd = Harm::Odd { which: Odd::NoEpochs, times: 1 };
@@ -486,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn safe1_safe3_who_was_told_no_epochs_goes_on_beyond_a_cut() {
+    fn safe1_safe3_a_member_without_leader_epochs_goes_on_beyond_a_truncation() {
         let odd = |at: u64| Forged::begun().fault(at, Harm::Odd { which: Odd::NoEpochs, times: 1 });
         let cut = |forged: Forged| forged.truncated(5).wait(5).written(5..12, 1);
         let reads = |forged: Forged| cut(forged).reads(M0, 10..12, 1).commits(M0, 12);
@@ -509,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn safe1_safe3_who_reads_by_name_goes_on_in_a_topic_that_was_created_again() {
+    fn safe1_safe3_a_member_that_reads_by_name_goes_on_in_a_recreated_topic() {
         let older = |which| Forged::begun().fault(1, Harm::Vintage { broker: 1, which });
         let again = |which| older(which).recreated().wait(5).written(0..12, 1);
         let passed = |which| again(which).reads(M0, 10..12, 1).commits(M0, 12);
@@ -528,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn safe1_what_is_handed_out_says_of_which_topic_it_is_before_a_reset_does() {
+    fn safe1_delivered_records_show_their_topic_before_a_reset_does() {
         // A commit for the former topic arrives when the partition was given again; an operator goes back; then it fetches.
         let set = What::OffsetSet { at: orders(), offset: 2 };
         let asks = What::Request { broker: 1, api: 9, client: M0.to_string() };

@@ -257,8 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn safe13_a_partition_that_was_added_to_a_topic_that_was_created_again_is_of_a_former_one_to_who_knows_that()
-     {
+    fn safe13_a_partition_added_to_a_recreated_topic_is_reset_only_for_a_member_that_knew_the_former_topic() {
         let added = crate::events::Place { partition: 1, ..orders() };
         let begins = |forged: Forged| {
             let grown = What::Grown { topic: "orders".into(), partitions: 2 };
@@ -284,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn safe13_who_names_the_epoch_of_what_it_kept_is_told_of_a_cut_since_then() {
+    fn safe13_a_seek_with_a_leader_epoch_reports_a_truncation_since_then() {
         let sought = |forged: Forged, to: i64, epoch: i32| {
             forged.tell(What::Sought { who: M1, at: orders(), to, epoch })
         };
@@ -344,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn safe13_who_begins_at_an_end_that_is_cut_off_while_it_is_told_hears_of_it_later() {
+    fn safe13_a_start_at_an_end_that_is_truncated_meanwhile_is_reported_later() {
         let latest =
             || Forged::new().planned(|plan| plan.reset = Reset::Latest).written(0..10, 0).truncated(3);
         let begins = |forged: Forged| forged.joins(M0, 1).reset(M0, None, 10);
@@ -364,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn safe13_what_is_committed_of_a_former_topic_is_told_who_asks_after_that() {
+    fn safe13_an_offset_of_a_former_topic_is_reported_to_a_member_that_fetches_it_later() {
         let read = Forged::new().written(0..10, 0).joins(M1, 1).reset(M1, None, 0).reads(M1, 0..10, 0);
         let given = read.recreated().wait(5).sends(M1, 10).starts(M0).granted(M0, 2).assigned(M0, 2);
         let asks = |forged: Forged| forged.tell(What::Request { broker: 1, api: 9, client: M0.to_string() });
@@ -375,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn safe13_what_is_told_after_a_revocation_is_told_again_the_next_time() {
+    fn safe13_a_truncation_reported_after_a_revocation_is_reported_again_next_time() {
         let late = told(Forged::begun().truncated(5).wait(5).revoked(M0), 10, 5);
         let asks = What::Request { broker: 1, api: 9, client: M0.to_string() };
         let again = late.clone().granted(M0, 2).tell(asks).assigned(M0, 2);
@@ -392,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn safe13_who_was_stopped_while_a_topic_was_created_again_hears_of_it_later() {
+    fn safe13_a_member_stopped_while_a_topic_is_recreated_learns_of_it_later() {
         let latest = || Forged::new().planned(|plan| plan.reset = crate::plan::Reset::Latest);
         let stopped = |forged: Forged| {
             forged

@@ -195,7 +195,7 @@ fn a_held_answer_was_made_before_its_release_and_a_held_request_is_answered_afte
 }
 
 #[test]
-fn what_waits_for_a_closed_connection_is_forgotten() {
+fn responses_held_for_a_closed_connection_are_discarded() {
     let mut net = Net::new(Config::default());
     let held = net.model.inject(FaultRule::any(Fault::Hold).once());
     net.model.inject(FaultRule::any(Fault::Delay(SECOND)));

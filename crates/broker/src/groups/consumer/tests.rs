@@ -270,7 +270,7 @@ fn a_partition_changes_hands_only_when_it_was_given_up() {
 }
 
 #[test]
-fn what_members_are_told_is_observed_and_never_twice_the_same_partition() {
+fn assignments_sent_to_members_are_observed_and_no_partition_has_two_owners() {
     let mut sim = Sim::new().topic("t", 2);
     sim.told(&join("a", &["t"]));
     sim.told(&join("b", &["t"]));
@@ -298,7 +298,7 @@ fn what_members_are_told_is_observed_and_never_twice_the_same_partition() {
 }
 
 #[test]
-fn who_does_not_let_go_in_time_is_fenced() {
+fn a_member_that_does_not_revoke_in_time_is_fenced() {
     let mut sim = Sim::new().topic("t", 2);
     sim.told(&join("a", &["t"]));
     sim.told(&join("b", &["t"]));

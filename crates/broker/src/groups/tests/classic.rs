@@ -109,7 +109,7 @@ fn a_member_that_is_silent_is_gone_but_not_one_that_waits() {
 }
 
 #[test]
-fn who_does_not_sync_in_time_is_left_behind() {
+fn a_member_that_does_not_sync_in_time_is_removed() {
     let mut sim = Sim::new();
     let (one, two) = (sim.client(), sim.client());
     let a = sim.introduce(one);

@@ -161,7 +161,7 @@ fn a_mechanism_that_is_not_taken_is_answered_with_those_that_are() {
 }
 
 #[test]
-fn whoever_knows_the_password_is_let_in_until_it_changes() {
+fn a_user_is_authenticated_with_the_current_password_only() {
     let mut talk = Talk::new(None);
     let Taken::Answered(answer) = talk.log_in("alice", "wonder") else { panic!("not let in") };
     assert_eq!((answer.error_code, answer.session_lifetime_ms), (0, 0));
@@ -231,7 +231,7 @@ fn a_session_ends_unless_it_is_renewed() {
 }
 
 #[test]
-fn nobody_becomes_somebody_else_by_authenticating_anew() {
+fn reauthentication_cannot_change_the_principal() {
     let mut talk = Talk::new(Some(Duration::from_secs(10)));
     assert!(matches!(talk.log_in("alice", "wonder"), Taken::Answered(_)));
     let why = refused(talk.log_in("bob", "builder"));

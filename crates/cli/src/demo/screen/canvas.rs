@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_outside_is_not_drawn_and_does_not_wrap() {
+    fn text_outside_the_canvas_is_not_drawn_and_does_not_wrap() {
         let mut canvas = Canvas::new(4, 2);
         assert_eq!(canvas.put(2, 0, "abcd", Style::PLAIN), 6);
         canvas.put(0, 9, "x", Style::PLAIN);

@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_just_moved_is_marked_and_only_for_a_while() {
+    fn a_partition_that_has_just_moved_is_marked_for_a_while() {
         let mut board = board();
         assert_eq!(drawn(&board).text(5).trim(), "new");
         board.at += FRESH;

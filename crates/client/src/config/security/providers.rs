@@ -99,7 +99,7 @@ impl Providers {
             if let Some(provider) = self.named.get(reference.provider).filter(|provider| provider.is_listed) {
                 found = true;
                 resolved.push_str(before);
-                let said = |why| format!("{reference} leads nowhere: {why}");
+                let said = |why| format!("{reference} cannot be resolved: {why}");
                 resolved.push_str(&provider.look_up(&reference).map_err(said)?);
             } else if Kind::from_text(reference.provider).is_some() {
                 return Err(format!(
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reference_stays() {
+    fn a_value_without_a_valid_reference_is_unchanged() {
         let providers = providers(&[("config.providers", "env")]);
         for value in ["plain", "$5", "${", "${}", "${HOME}", "a${other:x}b", "{env:PATH}"] {
             assert_eq!(providers.resolve(value).unwrap(), None, "{value}");
@@ -278,7 +278,7 @@ mod tests {
             ("${env:OFFTAKE_NO_SUCH_VARIABLE}".to_owned(), "the variable is not set"),
             (format!("${{file:{file}:b}}"), "no such key"),
             ("${file:relative:b}".to_owned(), "absolute"),
-            ("${file:/no/such/file:b}".to_owned(), "leads nowhere"),
+            ("${file:/no/such/file:b}".to_owned(), "cannot be resolved"),
             (format!("${{directory:{}:../f}}", folder.0.display()), "not the name of a file"),
             ("${mine:x}".to_owned(), "config.providers.mine.class"),
         ] {

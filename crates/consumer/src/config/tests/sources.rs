@@ -58,7 +58,7 @@ fn all_mistakes_come_in_one_error() {
 }
 
 #[test]
-fn what_does_not_go_together_is_told_at_once_too() {
+fn conflicting_settings_are_reported_at_once_too() {
     let error = Config::from_properties([
         ("group.remote.assignor", "uniform"),
         ("heartbeat.interval.ms", "60000"),

@@ -140,7 +140,7 @@ async fn n1_a_commit_that_is_not_answered_leaves_the_listener_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn n4_who_closes_a_consumer_whose_engine_has_ended_hears_of_it() {
+async fn n4_close_reports_that_the_engine_has_ended() {
     let (consumer, _engine, commanded) = unanswered(Log::default(), |builder| builder);
     drop(commanded);
     assert_eq!(consumer.close(ALL).await.unwrap_err().kind(), ErrorKind::Closed, "nothing was committed");
@@ -148,7 +148,7 @@ async fn n4_who_closes_a_consumer_whose_engine_has_ended_hears_of_it() {
 
 /// A `poll` is dropped while the commit before a revoke waits for its answer, and then there is little time to close.
 #[tokio::test(start_paused = true)]
-async fn d9_a_listener_hears_of_a_revoke_whose_commit_closing_does_not_wait_for() {
+async fn d9_close_reports_a_revocation_to_the_listener_though_its_commit_is_not_awaited() {
     let (mut consumer, engine) = hearing(|builder| builder, Duration::ZERO).await;
     engine.hold_commits();
     engine.revokes(&[0], None);

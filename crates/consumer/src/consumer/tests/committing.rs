@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn h3_what_a_poll_hands_out_is_finished_by_the_next_and_committed_by_interval() {
+async fn h3_polled_records_are_finished_by_the_next_poll_and_committed_by_interval() {
     let (mut consumer, engine) = member(|builder| builder, &[0, 1]).await;
     engine.brings(0, 0, 3);
     engine.brings(1, 0, 2);
@@ -35,7 +35,7 @@ async fn seam1_the_interval_is_kept_while_a_poll_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn seam1_what_workers_finish_while_next_waits_is_committed() {
+async fn seam1_records_finished_by_workers_are_committed_while_next_waits() {
     let (mut consumer, engine) = member(Builder::finish_each, &[0]).await;
     engine.brings(0, 0, 3);
     let Ok(Next::Records(records)) = consumer.next().await else { panic!("records") };
@@ -105,7 +105,7 @@ async fn h3_given_offsets_are_committed_without_a_wait_and_none_beyond_what_was_
 }
 
 #[tokio::test(start_paused = true)]
-async fn h3_what_is_stored_is_finished_and_what_is_only_polled_is_not() {
+async fn h3_stored_records_are_finished_and_merely_polled_ones_are_not() {
     let (mut consumer, engine) =
         member(|builder| builder.property("enable.auto.offset.store", "false"), &[0]).await;
     engine.brings(0, 0, 3);
@@ -120,7 +120,7 @@ async fn h3_what_is_stored_is_finished_and_what_is_only_polled_is_not() {
 
 /// As in Java, a new manual assignment drops partitions.
 #[tokio::test(start_paused = true)]
-async fn h3_what_is_finished_of_partitions_that_an_assignment_drops_is_committed_before_it() {
+async fn h3_finished_records_of_partitions_dropped_by_assign_are_committed_first() {
     let (mut consumer, engine) = consumer(|builder| builder);
     engine.assigns(&[0, 1], None);
     consumer.assign([("orders", 0), ("orders", 1)]).await.unwrap();
@@ -156,7 +156,7 @@ async fn h2_by_hand_too_commits_under_way_are_over_before_partitions_are_given_u
 
 /// A retry seeks back to the failed record; everything before it is finished.
 #[tokio::test(start_paused = true)]
-async fn l8_what_is_stored_after_a_seek_is_refused_where_it_comes_again() {
+async fn l8_storing_a_record_that_a_seek_will_redeliver_is_refused() {
     // The earliest offset is not known yet.
     for (to, finished) in [(StartAt::Offset(5.into()), 5), (StartAt::Earliest, 0)] {
         let build = |builder: Builder| builder.property("enable.auto.offset.store", "false");

@@ -51,7 +51,7 @@ async fn d9_a_listener_that_fails_or_panics_is_told_once_and_its_partitions_are_
 }
 
 #[tokio::test(start_paused = true)]
-async fn d9_what_a_listener_failed_with_while_it_was_waited_for_comes_out_of_unsubscribe() {
+async fn d9_unsubscribe_returns_the_error_of_a_listener_that_was_waited_for() {
     let (mut consumer, engine) = member(|builder| builder.listener(Fails { panics: false }), &[0]).await;
     engine.revokes(&[0], None);
     assert!(consumer.poll(NONE).await.unwrap().is_empty());
@@ -64,7 +64,7 @@ async fn d9_what_a_listener_failed_with_while_it_was_waited_for_comes_out_of_uns
 }
 
 #[tokio::test(start_paused = true)]
-async fn d9_what_ends_in_time_is_revoked_and_what_does_not_is_lost() {
+async fn d9_a_revocation_that_ends_in_time_is_reported_revoked_and_a_late_one_lost() {
     let (told, tell) = events();
     let (mut consumer, engine) = hearing(|builder| builder.events(tell), Duration::from_secs(20)).await;
     assert_eq!(told.take(), ["assigned 2"]);
@@ -149,7 +149,7 @@ impl Listener for Finishes {
 }
 
 #[tokio::test(start_paused = true)]
-async fn h2_what_is_finished_until_the_listener_has_ended_is_committed_before_the_release() {
+async fn h2_records_finished_before_the_listener_ends_are_committed_before_the_release() {
     for (commits, before, after) in [("true", "commit finished", true), ("false", "settle commits", false)] {
         let finishes = Finishes::default();
         let listener = finishes.clone();
@@ -211,7 +211,7 @@ async fn h2_where_nothing_was_finished_meanwhile_nothing_is_committed_again() {
 
 /// Lost partitions may already be owned by others: nothing more is committed for them.
 #[tokio::test(start_paused = true)]
-async fn h2_of_what_is_lost_nothing_counts_though_it_is_finished_one_by_one() {
+async fn h2_single_finishes_of_lost_partitions_do_not_count() {
     let (mut consumer, engine) = member(Builder::finish_each, &[0]).await;
     engine.brings(0, 0, 3);
     let records = consumer.poll(NONE).await.unwrap();
@@ -264,7 +264,7 @@ async fn a_change_as_a_value_says_what_changes_and_until_when() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m1_who_has_not_polled_for_too_long_hears_of_it_and_the_engine_that_it_polls_again() {
+async fn m1_exceeding_the_poll_interval_is_reported_and_the_next_poll_reaches_the_engine() {
     let (mut consumer, engine) = member(|builder| builder, &[0]).await;
     let limit = Duration::from_secs(300);
     let exceeded = Event::PollIntervalExceeded { since_poll: limit, limit, stall: crate::Stall::Handler };
@@ -276,7 +276,7 @@ async fn m1_who_has_not_polled_for_too_long_hears_of_it_and_the_engine_that_it_p
 
 /// Messages that the group sent before we left may arrive after that.
 #[tokio::test(start_paused = true)]
-async fn d10_what_a_group_says_that_was_left_is_not_heeded() {
+async fn d10_messages_of_a_group_that_was_left_are_ignored() {
     let (mut consumer, engine) = hearing(|builder| builder, Duration::ZERO).await;
     consumer.unsubscribe().await.unwrap();
     settle().await;
@@ -339,7 +339,7 @@ async fn h2_an_assignment_by_hand_waits_for_the_commit_no_longer_than_a_call_may
 /// L1: offsets finished beyond the position to which the cluster moved the partition back belong to a log
 /// that is gone.
 #[tokio::test(start_paused = true)]
-async fn l1_what_was_finished_beyond_a_move_back_is_finished_no_more() {
+async fn l1_offsets_finished_beyond_a_rewind_are_not_finished_any_more() {
     let (mut consumer, engine) = member(|builder| builder, &[0]).await;
     engine.brings(0, 0, 6);
     assert_eq!(offsets(&mut consumer).await, [0, 1, 2, 3, 4, 5]);
@@ -351,7 +351,7 @@ async fn l1_what_was_finished_beyond_a_move_back_is_finished_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn l1_of_records_that_are_finished_one_by_one_those_before_a_move_back_still_count() {
+async fn l1_single_finishes_before_a_rewind_still_count() {
     let (mut consumer, engine) = member(Builder::finish_each, &[0]).await;
     engine.brings(0, 0, 6);
     let old = consumer.poll(NONE).await.unwrap();
@@ -379,7 +379,7 @@ async fn l1_of_records_that_are_finished_one_by_one_those_before_a_move_back_sti
 /// Dropping the value releases the partitions: what was finished until then is committed with it, and
 /// reported once.
 #[tokio::test(start_paused = true)]
-async fn h2_what_is_finished_while_a_change_is_held_as_a_value_is_committed_with_its_release() {
+async fn h2_records_finished_during_a_revoking_value_are_committed_with_its_release() {
     for commits in [true, false] {
         let (told, tell) = events();
         let build =

@@ -53,7 +53,7 @@ fn b7_a_pattern_matches_whole_names() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_pattern_is_refused_with_the_reason_and_nothing_is_subscribed_to() {
+async fn an_invalid_pattern_is_refused_with_the_reason_and_nothing_is_subscribed_to() {
     let (mut consumer, engine) = consumer(|builder| builder);
     let error = consumer.subscribe_patterns(["orders", "("]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);

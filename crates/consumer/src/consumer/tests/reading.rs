@@ -65,7 +65,7 @@ async fn n4_a_stream_ends_with_its_engine_and_goes_on_after_any_other_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_follows_is_opened_while_the_application_is_at_work() {
+async fn the_next_records_are_decoded_while_the_application_is_at_work() {
     let (mut consumer, engine) = member(|builder| builder.property("max.poll.records", "3"), &[0]).await;
     engine.brings(0, 0, 3);
     assert_eq!(offsets(&mut consumer).await, [0, 1, 2]);

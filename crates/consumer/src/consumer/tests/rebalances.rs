@@ -50,7 +50,7 @@ async fn h2_with_manual_commits_those_under_way_are_over_before_the_listener_run
 }
 
 #[tokio::test(start_paused = true)]
-async fn h2_what_is_lost_is_not_committed() {
+async fn h2_lost_partitions_are_not_committed() {
     let (mut consumer, engine) = hearing(|builder| builder, Duration::ZERO).await;
     engine.brings(0, 0, 3);
     consumer.poll(NONE).await.unwrap();
@@ -184,7 +184,7 @@ async fn d9_a_change_that_next_was_to_hand_out_is_the_listeners_where_something_
 
 /// The application polls again after the group has continued without it.
 #[tokio::test(start_paused = true)]
-async fn d9_m1_what_the_group_waits_for_no_longer_is_lost() {
+async fn d9_m1_partitions_that_the_group_no_longer_waits_for_are_lost() {
     let (mut consumer, engine) = hearing(|builder| builder, Duration::from_secs(1)).await;
     engine.brings(0, 0, 3);
     consumer.poll(NONE).await.unwrap();
@@ -199,7 +199,7 @@ async fn d9_m1_what_the_group_waits_for_no_longer_is_lost() {
 
 /// A `subscribe`'s result is valid even if its future was dropped.
 #[tokio::test(start_paused = true)]
-async fn a_subscription_whose_call_was_dropped_counts_as_the_engine_has_answered_it() {
+async fn a_dropped_subscribe_call_takes_the_result_of_the_engine() {
     for refuses in [false, true] {
         let (mut consumer, _engine, mut commanded) = unanswered(Log::default(), |builder| builder);
         let begun = tokio::time::timeout(Duration::from_secs(1), consumer.subscribe(["orders"])).await;

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn i11_who_is_resumed_by_another_task_wakes_the_poll_that_waits() {
+async fn i11_resume_by_another_task_wakes_a_waiting_poll() {
     let (mut consumer, engine) = member(|builder| builder, &[0]).await;
     consumer.pause([("orders", 0)]).unwrap();
     engine.brings(0, 0, 3);

@@ -65,7 +65,7 @@ fn j1_j5_a_damaged_batch_stops_its_partition_and_one_that_cannot_be_unpacked_say
 }
 
 #[test]
-fn l1_j1_whoever_is_told_an_error_finds_the_position_where_the_reset_led() {
+fn l1_j1_an_error_after_a_reset_leaves_the_position_at_the_reset() {
     for to in [3, 50] {
         let mut sim = Sim::handing_out(500);
         sim.receive(chunk(0, 9, &[batch(0, 9)]));
@@ -84,7 +84,7 @@ fn l1_j1_whoever_is_told_an_error_finds_the_position_where_the_reset_led() {
 }
 
 #[test]
-fn l1_j1_what_cannot_be_read_of_a_log_that_is_gone_stops_nothing() {
+fn l1_j1_an_unreadable_batch_of_a_replaced_log_stops_nothing() {
     let mut sim = Sim::handing_out(500);
     sim.receive(chunk(0, 9, &[batch(0, 3), damaged(&batch(3, 3)), batch(6, 3)]));
     sim.receive(chunk(9, 12, &[batch(9, 3)]));
@@ -114,7 +114,7 @@ fn safe1_l1_nothing_of_a_log_that_is_gone_is_handed_out_behind_what_could_not_be
 }
 
 #[test]
-fn l1_j1_what_cannot_be_read_before_the_cut_still_stops_the_partition() {
+fn l1_j1_an_unreadable_batch_before_the_truncation_still_stops_the_partition() {
     let mut sim = Sim::handing_out(500);
     sim.receive(chunk(0, 9, &[damaged(&batch(0, 3)), batch(3, 6)]));
     sim.reset(9, 3);

@@ -76,7 +76,7 @@ fn i11_a_partition_that_is_resumed_again_and_again_has_one_turn() {
 }
 
 #[test]
-fn i12_what_is_buffered_of_a_paused_partition_is_given_back_and_comes_again() {
+fn i12_buffered_records_of_a_paused_partition_are_given_back_and_read_again() {
     let mut sim = Sim::handing_out(2);
     sim.receive(chunk(0, 6, &[batch(0, 6)]));
     sim.receive(chunk(6, 9, &[batch(6, 3)]));
@@ -96,7 +96,7 @@ fn i12_what_is_buffered_of_a_paused_partition_is_given_back_and_comes_again() {
 }
 
 #[test]
-fn i12_what_is_not_taken_back_is_handed_out() {
+fn i12_records_that_are_not_taken_back_are_handed_out() {
     let mut sim = Sim::handing_out(500);
     sim.receive(chunk(0, 2, &[batch(0, 2)]));
     sim.started(orders(), 10, vec![reset(2, 10)]);
@@ -124,7 +124,7 @@ fn i12_l1_a_reset_is_told_though_the_records_around_it_were_given_back() {
 
 /// The log was truncated, or reset to its beginning: records of the new one lie before the position.
 #[test]
-fn i12_l1_what_is_buffered_behind_a_reset_backwards_is_given_back_from_there() {
+fn i12_l1_buffered_records_behind_a_backward_reset_are_given_back_from_there() {
     let mut sim = Sim::handing_out(500);
     sim.receive(chunk(0, 140, &[batch(0, 140)]));
     assert_eq!(sim.poll().unwrap().unwrap().len(), 140);

@@ -154,7 +154,7 @@ fn live(seed: u64, opener: Opener) {
 }
 
 #[test]
-fn safe1_h1_whoever_opens_ahead_nothing_is_lost_or_repeated_even_if_it_fails() {
+fn safe1_h1_prefetching_loses_and_repeats_nothing_even_if_it_fails() {
     for opener in OPENERS {
         for seed in 0..200 {
             let life = std::panic::catch_unwind(|| live(seed, opener));

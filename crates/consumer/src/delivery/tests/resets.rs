@@ -54,7 +54,7 @@ fn l1_the_first_start_and_a_log_without_records_are_told_of_too() {
 
 /// Offsets passed over at the end of a log that is gone are not finished in the log that replaces it.
 #[test]
-fn b3_safe1_what_was_passed_over_before_a_move_back_does_not_count() {
+fn b3_safe1_offsets_skipped_before_a_rewind_do_not_count() {
     let mut sim = Sim::handing_out(500);
     sim.receive(chunk(0, 3, &[batch(0, 3)]));
     sim.poll().unwrap().unwrap();
@@ -69,7 +69,7 @@ fn b3_safe1_what_was_passed_over_before_a_move_back_does_not_count() {
 /// Offsets that no longer exist count as passed, like a transaction's marker: otherwise they are never
 /// committed, and the next start is out of range again.
 #[test]
-fn l1_what_a_reset_skips_is_passed() {
+fn l1_offsets_skipped_by_a_reset_count_as_passed() {
     let mut sim = Sim::handing_out(500);
     sim.receive(chunk(0, 6, &[batch(0, 6)]));
     sim.reset(6, 50);

@@ -134,7 +134,7 @@ fn m1_an_application_that_polls_at_the_last_moment_is_not_warned_of() {
 }
 
 #[test]
-fn m1_what_is_too_late_is_told_as_such_and_not_warned_of_any_more() {
+fn m1_no_warning_follows_an_exceeded_poll_interval() {
     let runtime = runtime();
     let mut silent = Silent::since(polled).on(&runtime);
     silent.warns(8000, true);

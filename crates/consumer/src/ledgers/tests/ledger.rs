@@ -28,7 +28,7 @@ fn whole_runs_and_what_was_finished_twice_count_once() {
 }
 
 #[test]
-fn h9_what_was_not_handed_out_cannot_be_finished() {
+fn h9_an_offset_that_was_not_delivered_cannot_be_finished() {
     let ledger = ten();
     assert!(ledger.finish(0, 100));
     assert_eq!(done(&ledger), Some(20));
@@ -69,7 +69,7 @@ fn h2_h14_nothing_counts_after_the_end() {
 
 /// The log now ends at 15, and other records with the offsets 15 to 19 are delivered.
 #[test]
-fn l1_what_lies_before_a_cut_is_still_to_be_finished() {
+fn l1_records_before_a_truncation_still_have_to_be_finished() {
     let before = ten();
     before.finish(11, 13);
     before.finish(17, 19);
@@ -110,7 +110,7 @@ fn a_ledger_grows_with_what_is_unfinished_and_not_with_what_is_finished() {
 
 /// Finishes in any order, with gaps, runs of several and repetitions; compared with a set of offsets.
 #[test]
-fn what_is_finished_is_always_the_longest_unbroken_run() {
+fn the_finished_offset_is_always_the_end_of_the_longest_unbroken_run() {
     let mut next = random(7);
     for _ in 0..300 {
         let ledger = Ledger::starting_at(5);

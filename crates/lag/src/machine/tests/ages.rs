@@ -177,7 +177,7 @@ fn a_group_that_stands_before_a_transaction_marker_has_caught_up() {
 }
 
 #[test]
-fn what_may_not_be_read_in_a_round_has_its_turn_in_the_next() {
+fn record_times_left_out_in_one_round_are_requested_in_the_next() {
     let mut world = World::with_window(60);
     let mut sample = world.sample();
     let of = |partition| TopicPartition::new("orders", partition);

@@ -157,7 +157,7 @@ fn a_burst_that_lies_ahead_is_seen_before_the_group_comes_to_it() {
 
 /// Whole segments are deleted, so that records may live longer than required; then each of Kafka's checks may delete them.
 #[test]
-fn what_is_older_than_it_may_be_can_go_at_any_time_however_fast_the_group_reads() {
+fn records_older_than_the_retention_may_be_lost_at_any_time() {
     let mut world = World::with_window(60);
     world.retention = Some(Retention { ms: Some(600_000), bytes: None });
     (world.end, world.now) = (10_000, 700_000);
@@ -178,7 +178,7 @@ fn what_is_older_than_it_may_be_can_go_at_any_time_however_fast_the_group_reads(
 
 /// Deletion that is faster than the group does not overtake it if there is little left to read.
 #[test]
-fn a_log_whose_start_is_faster_than_a_group_that_catches_up_first_loses_nothing() {
+fn a_group_that_catches_up_before_the_log_start_loses_nothing() {
     for (end, is_lost) in [(60_000, true), (22_000, false)] {
         let mut world = World::with_window(60);
         (world.end, world.committed) = (end, Some(10_000));

@@ -108,7 +108,7 @@ fn with_one_sample_it_is_taken_that_nothing_is_read() {
 }
 
 #[test]
-fn what_is_committed_before_the_log_begins_is_being_lost() {
+fn an_offset_before_the_log_start_is_data_loss() {
     let mut world = World::with_window(60);
     (world.start, world.end) = (5, 10);
     let told = world.look();
@@ -127,7 +127,7 @@ fn what_is_committed_before_the_log_begins_is_being_lost() {
 
 /// The group commits, and deletes the records it has read, after its commits were requested and before the log start was.
 #[test]
-fn what_is_committed_and_deleted_between_two_questions_is_not_lost() {
+fn records_committed_and_deleted_between_two_requests_are_not_lost() {
     let mut world = World::with_window(60);
     world.end = 1000;
     for _ in 0..20 {
@@ -141,7 +141,7 @@ fn what_is_committed_and_deleted_between_two_questions_is_not_lost() {
 }
 
 #[test]
-fn what_is_only_compacted_or_has_no_limit_is_never_lost() {
+fn records_of_a_compacted_or_unlimited_topic_are_never_lost() {
     for retention in [None, Some(Retention::default())] {
         let mut world = World::with_window(60);
         (world.retention, world.end) = (retention, 10);
@@ -184,7 +184,7 @@ fn retention_by_size_goes_by_what_comes_after_a_record() {
 /// Records are deleted manually, or by an application: the log start shows that. Kafka Streams deletes committed records from its
 /// repartition topics every 30 s.
 #[test]
-fn what_is_deleted_after_it_was_read_is_not_lost() {
+fn records_deleted_after_they_were_read_are_not_lost() {
     for ms in [None, Some(7 * 86_400_000)] {
         let mut world = World::with_window(60);
         world.retention = Some(Retention { ms, bytes: None });
@@ -209,7 +209,7 @@ fn what_is_deleted_after_it_was_read_is_not_lost() {
 }
 
 #[test]
-fn a_log_whose_start_catches_up_is_about_to_lose_records() {
+fn a_log_start_that_catches_up_is_imminent_data_loss() {
     let mut world = World::with_window(60);
     world.end = 100_000;
     world.committed = Some(20_000);

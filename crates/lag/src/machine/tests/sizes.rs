@@ -126,7 +126,7 @@ fn the_sooner_of_two_limits_counts() {
 
 /// The record may be in the next segment that is deleted, however fast the group catches up; with less unread data, all is well.
 #[test]
-fn what_has_more_behind_it_than_is_kept_may_go_at_any_time() {
+fn records_with_more_bytes_behind_them_than_retained_may_go_at_any_time() {
     let mut play = Play::new(45_000, None);
     play.write(600, 100); // 60,000 bytes, of which 50,000 are kept
     play.world.committed = Some(100);

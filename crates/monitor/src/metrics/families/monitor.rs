@@ -23,12 +23,12 @@ pub(in crate::metrics) const MONITOR: &[Family] = &[
     ),
     gauge(
         "offtake_monitor_round_duration_seconds",
-        "How long the last round took that ended with a report.",
+        "Duration of the last round that ended with a report.",
         Scope::Monitor(|out, view| out.sample(&[], view.round_seconds)),
     ),
     gauge(
         "offtake_monitor_round_failures",
-        "What could not be asked in the last report's round: brokers, groups, partitions.",
+        "Failed requests to brokers, about groups and about partitions in the round of the last report.",
         Scope::Monitor(|out, view| {
             if let Some(report) = &view.report {
                 out.sample(&[], report.failures.len());
@@ -37,7 +37,7 @@ pub(in crate::metrics) const MONITOR: &[Family] = &[
     ),
     gauge(
         "offtake_monitor_shard_partitions",
-        "Partitions of __consumer_offsets of which this replica watches the groups; absent if it watches all.",
+        "Partitions of __consumer_offsets whose groups this replica watches; absent if it watches all groups.",
         Scope::Monitor(|out, view| {
             let shard = view.report.as_ref().and_then(|report| report.shard.as_ref());
             if let Some(shard) = shard {
@@ -47,7 +47,7 @@ pub(in crate::metrics) const MONITOR: &[Family] = &[
     ),
     gauge(
         "offtake_monitor_finding",
-        "Always 1, for what is odd beside lag: hot_partition, idle_member, repeated_rebalances, dead_letters.",
+        "Always 1, for each finding other than lag: hot_partition, idle_member, repeated_rebalances, dead_letters.",
         Scope::Monitor(|out, view| {
             let findings = view.fresh().map_or(&[][..], |report| &report.findings);
             let mut seen = HashSet::new();
@@ -69,7 +69,7 @@ pub(in crate::metrics) const MONITOR: &[Family] = &[
     ),
     gauge(
         "offtake_monitor_report_timestamp_seconds",
-        "When the last report was made, in seconds since 1970.",
+        "Time of the last report, in seconds since 1970.",
         Scope::Monitor(|out, view| {
             if let Some(report) = &view.report {
                 #[expect(
@@ -82,7 +82,7 @@ pub(in crate::metrics) const MONITOR: &[Family] = &[
     ),
     gauge(
         "offtake_build_info",
-        "Always 1; the label tells the version.",
+        "Always 1; the label has the version.",
         Scope::Monitor(|out, _| out.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1)),
     ),
 ];

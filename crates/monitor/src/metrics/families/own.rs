@@ -39,7 +39,7 @@ pub(in crate::metrics) const OWN: &[Family] = &[
     ),
     gauge(
         "kafka_consumergroup_group_lag_bytes",
-        "What the unread records of the partition take on its leader's disk; absent where brokers tell no sizes.",
+        "Bytes of the partition's unread records on its leader's disk; absent where brokers report no sizes.",
         Scope::Group(|out, from, group| {
             of_partitions(out, Some(from), group, |partition| partition.lag_bytes);
         }),
@@ -77,7 +77,7 @@ pub(in crate::metrics) const OWN: &[Family] = &[
     ),
     gauge(
         "kafka_consumer_group_lag_sum",
-        "The same as kafka_consumergroup_group_sum_lag, by the name that rules in the wild use.",
+        "The same as kafka_consumergroup_group_sum_lag, by the name that common alerting rules use.",
         Scope::Group(|out, _, group| out.sample(&[("group", &group.group)], group.lag)),
     ),
     gauge(

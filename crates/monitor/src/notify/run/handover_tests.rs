@@ -102,7 +102,7 @@ fn taken(told: &Told, is_over: bool) -> BTreeMap<&'static str, BTreeSet<String>>
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_replicas_the_one_that_is_left_tells_once_of_what_the_other_watched() {
+async fn the_surviving_replica_notifies_once_of_the_groups_of_the_other() {
     tokio::task::LocalSet::new().run_until(one_of_two_dies()).await;
 }
 
@@ -139,7 +139,7 @@ async fn one_of_two_dies() {
     }
     let recovered = of_one.first().unwrap();
     commit(&cluster, recovered, 1).await;
-    // A session, a rebalance, `hold`, and a gap between messages.
+    // A session, a rebalance, `pending_for`, and a gap between messages.
     pass(SESSION + 120).await;
     let second = taken(&told, false);
     let left: BTreeSet<_> = of_one.iter().filter(|group| *group != recovered).cloned().collect();

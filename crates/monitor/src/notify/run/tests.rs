@@ -13,7 +13,7 @@ type Sent = Arc<Mutex<Vec<Value>>>;
 
 fn webhook() -> Webhook {
     let mut webhook = Webhook::new("http://alerts.example/hook").unwrap();
-    (webhook.hold, webhook.calm) = (Duration::ZERO, Duration::ZERO);
+    (webhook.pending_for, webhook.resolve_after) = (Duration::ZERO, Duration::ZERO);
     webhook
 }
 
@@ -74,7 +74,8 @@ async fn a_target_with_other_settings_knows_what_it_was_told() {
         for severity in [Severity::High, Severity::High, Severity::Healthy, Severity::Healthy] {
             tokio::time::timeout(Duration::from_secs(40), std::future::pending::<()>()).await.unwrap_err();
             views.send_replace(view(severity));
-            settings.send_modify(|settings| settings.webhooks[0].repeat += Duration::from_secs(3600));
+            settings
+                .send_modify(|settings| settings.webhooks[0].repeat_interval += Duration::from_secs(3600));
             settings.send_modify(|settings| settings.webhooks.truncate(1));
         }
     };

@@ -200,7 +200,7 @@ async fn up_to_the_offer(
 }
 
 #[tokio::test]
-async fn both_prove_who_they_are_and_nothing_protects_the_rest() {
+async fn client_and_broker_authenticate_each_other_without_a_security_layer() {
     let realm = Realm::new("");
     let (mut exchange, broker) = up_to_the_offer(&realm).await;
     let offer = broker.emit_wrap_unsealed(7, &OFFER, 0).unwrap();
@@ -241,7 +241,7 @@ async fn a_broker_that_cannot_read_the_ticket_is_not_believed() {
 async fn an_offer_is_taken_only_if_it_is_whole_signed_and_without_protection() {
     let realm = Realm::new("");
     let cases: [(&[u8], &str); 4] = [
-        (&[0b100, 0, 255, 255], "wants to protect messages by Kerberos"),
+        (&[0b100, 0, 255, 255], "demands a Kerberos security layer"),
         (&[1, 0, 0], "its offer has 3 bytes"),
         (&[1, 0, 0, 0, 0], "its offer has 5 bytes"),
         (&[], "its offer has 0 bytes"),
@@ -260,7 +260,7 @@ async fn an_offer_is_taken_only_if_it_is_whole_signed_and_without_protection() {
     let answer = sent(exchange.step(Some(&offer)));
     let (mut reflected, _) = up_to_the_offer(&realm).await;
     assert!(reflected.step(Some(&answer)).is_err(), "a client's own message");
-    assert!(exchange.step(Some(b"more")).is_err(), "more than yes");
+    assert!(exchange.step(Some(b"more")).is_err(), "unexpected data in the acceptance");
 }
 
 #[tokio::test]
@@ -276,7 +276,7 @@ async fn messages_in_the_wrong_order_are_refused() {
             let _ = sent(exchange.step(Some(message)));
         }
         let error = exchange.step(None).unwrap_err();
-        assert!(error.to_string().contains("it goes on after the end"), "{answered}: {error}");
+        assert!(error.to_string().contains("data after the end of the exchange"), "{answered}: {error}");
         assert!(exchange.step(Some(&[])).is_err(), "{answered}: it is over");
     }
 }
@@ -339,12 +339,12 @@ async fn each_fault_of_the_files_has_its_sentence() {
     let cases = [
         (in_cache("none"), "there is no ticket cache FILE:"),
         (in_cache("krb5.conf"), "cannot read the ticket cache FILE:"),
-        (in_cache("old"), "have ended: kinit gets new ones"),
+        (in_cache("old"), "have expired: run kinit"),
         (in_cache("cc").with_principal("bob"), "are those of alice@EXAMPLE.COM, not of bob@EXAMPLE.COM"),
         (Kerberos::ticket_cache_at("KEYRING:x").with_config_file(&conf), "\"KEYRING\" is not supported"),
         (in_cache("none").or_keytab(realm.path("alice.keytab")), "a keytab needs a principal"),
         (key("alice", "none"), "cannot read the keytab"),
-        (key("alice", "no.keytab"), "is no keytab"),
+        (key("alice", "no.keytab"), "is not a valid keytab"),
         (key("bob@EXAMPLE.COM", "alice.keytab"), "has no key of bob@EXAMPLE.COM; it has alice@EXAMPLE.COM"),
         (key("", "alice.keytab"), "\"\" is no principal"),
         (
@@ -428,7 +428,7 @@ async fn each_refusal_of_a_kdc_has_its_sentence() {
 async fn each_refusal_of_a_ticket_for_a_broker_has_its_sentence() {
     for (code, sentence) in [
         (7, "the KDC does not know the service kafka/broker.example.com"),
-        (32, "the ticket has ended: kinit gets a new one"),
+        (32, "the ticket has expired: run kinit"),
         (37, "no ticket for kafka/broker.example.com: the KDC says that this machine's clock"),
     ] {
         let realm = Realm::new(&refusing_kdc(code));

@@ -220,7 +220,7 @@ async fn the_end_of_a_jwt_counts_more_than_what_the_answer_says() {
 }
 
 #[tokio::test]
-async fn what_passes_is_tried_again() {
+async fn temporary_failures_are_retried() {
     let cut = "HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{".to_owned();
     let server =
         Server::start([http("503 Service Unavailable", "busy"), http("429 Slow", "{}"), cut, success()])
@@ -230,7 +230,7 @@ async fn what_passes_is_tried_again() {
 }
 
 #[tokio::test]
-async fn what_does_not_pass_is_said_at_once() {
+async fn permanent_failures_are_reported_at_once() {
     let refusal = r#"{"error":"invalid_client","error_description":"Invalid client or\ncredentials"}"#;
     let echo = format!(r#"{{"error":"invalid_client","error_description":"{SECRET} is wrong"}}"#);
     let cases = [

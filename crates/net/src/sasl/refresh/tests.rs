@@ -180,7 +180,7 @@ fn a_fetch_that_died_with_its_runtime_is_begun_anew() {
 }
 
 #[test]
-fn a_fetch_whose_runtime_nobody_drives_any_more_is_begun_anew() {
+fn a_fetch_on_an_idle_runtime_is_started_again_on_another() {
     let (asked, provider) = counting(|number| Ok(numbered(number, at(3600))));
     let cache = Refreshing::new(Tokens::new(provider), Refresh::default());
     let runtime =

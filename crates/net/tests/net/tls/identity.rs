@@ -80,7 +80,7 @@ async fn a_broker_that_refuses_our_certificate_says_why() {
 
 /// The broker has closed the connection when the client writes; its alert is read all the same.
 #[tokio::test]
-async fn a_refusal_is_heard_by_who_writes() {
+async fn a_tls_refusal_is_reported_by_the_next_write() {
     let authority = Authority::new("Test CA");
     let server = Server::of(&authority.issue(&[HOST]), Clients::Of(&authority), &[&TLS13]);
     let (near, far) = duplex(1 << 16);

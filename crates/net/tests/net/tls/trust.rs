@@ -162,7 +162,7 @@ async fn sec1_without_verification_anybody_is_connected_to_and_the_warning_says_
 }
 
 #[test]
-fn what_is_wrong_with_the_trusted_certificates_is_said_at_once() {
+fn faulty_trusted_certificates_are_reported_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("empty.pem"), "").unwrap();
@@ -185,7 +185,7 @@ fn what_is_wrong_with_the_trusted_certificates_is_said_at_once() {
 }
 
 #[test]
-fn what_can_be_read_of_several_certificates_is_trusted() {
+fn the_readable_ones_of_several_certificates_are_trusted() {
     let text = format!(
         "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n{}",
         Authority::new("x").pem()

@@ -14,8 +14,8 @@ use offtake_wire::{
 
 use super::{
     Ask, Event, Part, Protocol, State, Transactions,
-    ending::{Asked, aborted, unknown},
-    verdict::{Verdict, knows_no_such_transaction},
+    ending::{EndTxnProgress, aborted, unknown},
+    remedy::{Remedy, knows_no_such_transaction},
 };
 use crate::sender::ProducerIdentity;
 
@@ -54,25 +54,25 @@ impl Transactions {
     }
 
     /// Keeps the reason for a retry, to report it to waiting callers when they time out.
-    pub(super) fn note_trouble(&mut self, trouble: &str) {
+    pub(super) fn note_error(&mut self, reason: &str) {
         tracing::debug!(
             transactional_id = self.config.id,
-            trouble,
+            reason,
             "a request of a transaction is asked again"
         );
         let (work, end) = match &mut self.state {
             State::Open(work) => (work, None),
             State::Ending(work, end) => (work, Some(end)),
             _ => {
-                self.trouble = Some(trouble.to_owned());
+                self.last_error = Some(reason.to_owned());
                 return;
             }
         };
         if let Some(sent) = work.offsets.front_mut() {
-            sent.trouble = Some(trouble.to_owned());
+            sent.last_error = Some(reason.to_owned());
         }
         if let Some(end) = end {
-            end.trouble = Some(trouble.to_owned());
+            end.last_error = Some(reason.to_owned());
         }
     }
 
@@ -103,7 +103,7 @@ impl Transactions {
             (Ask::End, Response::EndTxn(response)) => self.ended(now, &response),
             (ask, _) => {
                 self.is_unanswered();
-                self.ask_again(now, &format!("its answer was to another question than {ask:?}"));
+                self.ask_again(now, &format!("unexpected response type to {ask:?}"));
             }
         }
     }
@@ -113,42 +113,42 @@ impl Transactions {
         if self.asked == Ask::End
             && let Some(end) = self.state.end_mut()
         {
-            end.asked = end.asked.refused();
+            end.progress = end.progress.refused();
         }
     }
 
-    fn ask_again(&mut self, now: Instant, trouble: &str) {
-        self.note_trouble(trouble);
+    fn ask_again(&mut self, now: Instant, reason: &str) {
+        self.note_error(reason);
         self.again(now);
     }
 
-    /// Applies a verdict, and retries where that may help. Returns whether the request succeeded.
-    fn apply_verdict(&mut self, now: Instant, verdict: Verdict) -> bool {
-        match verdict {
-            Verdict::Done => {
+    /// Applies a remedy, and retries where that may help. Returns whether the request succeeded.
+    fn apply_remedy(&mut self, now: Instant, remedy: Remedy) -> bool {
+        match remedy {
+            Remedy::Done => {
                 self.backoff.reset();
-                self.trouble = None;
+                self.last_error = None;
                 self.coordinator_answered();
                 return true;
             }
-            Verdict::Again(trouble) => self.ask_again(now, &trouble),
-            Verdict::AgainSoon(trouble) => {
-                self.note_trouble(&trouble);
+            Remedy::Again(reason) => self.ask_again(now, &reason),
+            Remedy::AgainSoon(reason) => {
+                self.note_error(&reason);
                 self.again_soon(now);
             }
-            Verdict::Elsewhere(trouble) => {
+            Remedy::Elsewhere(reason) => {
                 self.lose_coordinator(now);
-                self.ask_again(now, &trouble);
+                self.ask_again(now, &reason);
             }
-            Verdict::Abort(error) => self.fail(now, error),
-            Verdict::Over(error) => self.end_for_good(error),
+            Remedy::Abort(error) => self.fail(now, error),
+            Remedy::Over(error) => self.end_for_good(error),
         }
         false
     }
 
     fn learn_features(&mut self, now: Instant, response: &ApiVersionsResponse) {
-        let verdict = self.verdict(response.error_code, "the versions of the coordinator");
-        if !self.apply_verdict(now, verdict) {
+        let remedy = self.remedy(response.error_code, "the versions of the coordinator");
+        if !self.apply_remedy(now, remedy) {
             return;
         }
         let (feature, own_epochs) = FEATURE;
@@ -161,9 +161,9 @@ impl Transactions {
     fn identified(&mut self, now: Instant, response: &InitProducerIdResponse) {
         let id = &self.config.id;
         let code = response.error_code;
-        let verdict = match code {
+        let remedy = match code {
             ErrorCode::None if response.producer_id < 0 || response.producer_epoch < 0 => {
-                Verdict::Again("the coordinator gave an id below 0".to_owned())
+                Remedy::Again("the coordinator returned a negative producer id".to_owned())
             }
             ErrorCode::InvalidTransactionTimeout => {
                 let timeout = self.config.timeout.as_millis();
@@ -171,16 +171,16 @@ impl Transactions {
                     "the broker does not take a `transaction.timeout.ms` of {timeout}: it may be as much as the broker's `transaction.max.timeout.ms`, \
                      which is 900000 unless it was changed"
                 );
-                Verdict::Over(Error::new(ErrorKind::Config, text).with_code(code))
+                Remedy::Over(Error::new(ErrorKind::Config, text).with_code(code))
             }
-            code => match self.verdict(code, &format!("transactional id {id} gets no producer id")) {
-                Verdict::Abort(error) => {
-                    Verdict::Over(Error::new(ErrorKind::Refused, error.to_string()).with_code(code))
+            code => match self.remedy(code, &format!("transactional id {id}: no producer id")) {
+                Remedy::Abort(error) => {
+                    Remedy::Over(Error::new(ErrorKind::Refused, error.to_string()).with_code(code))
                 }
-                verdict => verdict,
+                remedy => remedy,
             },
         };
-        if !self.apply_verdict(now, verdict) {
+        if !self.apply_remedy(now, remedy) {
             return;
         }
         self.become_known_by(ProducerIdentity { id: response.producer_id, epoch: response.producer_epoch });
@@ -200,7 +200,7 @@ impl Transactions {
         let Some(work) = self.state.work_mut() else { return };
         let asked = mem::take(&mut work.adding);
         let mut left = asked.clone();
-        let (mut added, mut worst) = (Vec::new(), Verdict::Done);
+        let (mut added, mut worst) = (Vec::new(), Remedy::Done);
         for topic in response.results_by_topic_v3_and_below {
             for told in topic.results_by_partition {
                 let Some(partition) = asked
@@ -222,33 +222,33 @@ impl Transactions {
                     left.remove(partition);
                     continue;
                 }
-                let what = format!("{partition} is not added to the transaction");
-                let verdict =
-                    match (told.partition_error_code, self.verdict(told.partition_error_code, &what)) {
-                        // The failure of another partition prevented this one.
-                        (ErrorCode::OperationNotAttempted, _) => Verdict::Again(what),
-                        (_, Verdict::Abort(error)) => Verdict::Abort(error.with_partition(partition.clone())),
-                        (_, verdict) => verdict,
-                    };
-                worst = worst.or(verdict);
+                let what = format!("{partition} was not added to the transaction");
+                let remedy = match (told.partition_error_code, self.remedy(told.partition_error_code, &what))
+                {
+                    // The failure of another partition prevented this one.
+                    (ErrorCode::OperationNotAttempted, _) => Remedy::Again(what),
+                    (_, Remedy::Abort(error)) => Remedy::Abort(error.with_partition(partition.clone())),
+                    (_, remedy) => remedy,
+                };
+                worst = worst.or(remedy);
             }
         }
         if !left.is_empty() {
-            worst = worst.or(Verdict::Again("partitions were left out of an answer".to_owned()));
+            worst = worst.or(Remedy::Again("partitions are missing in the response".to_owned()));
         }
-        let refuses = matches!(worst, Verdict::Abort(_) | Verdict::Over(_));
+        let refuses = matches!(worst, Remedy::Abort(_) | Remedy::Over(_));
         if let Some(work) = self.state.work_mut().filter(|_| !refuses) {
             work.adding = left;
         }
         if !added.is_empty() {
             self.events.push_back(Event::Added(added));
         }
-        self.apply_verdict(now, worst);
+        self.apply_remedy(now, worst);
     }
 
     fn announced(&mut self, now: Instant, code: ErrorCode) {
-        let verdict = self.verdict(code, "the offsets are not added to the transaction");
-        if self.apply_verdict(now, verdict)
+        let remedy = self.remedy(code, "the offsets are not added to the transaction");
+        if self.apply_remedy(now, remedy)
             && let Some(sent) = self.state.work_mut().and_then(|work| work.offsets.front_mut())
         {
             sent.is_announced = true;
@@ -269,9 +269,9 @@ impl Transactions {
             sent.missing_since.is_some_and(|since| now.saturating_duration_since(since) >= WORTH_WAITING);
         let Some(sent) = self.state.work().and_then(|work| work.offsets.front()) else { return };
         let has_own_epoch = self.protocol == Protocol::EpochPerTransaction;
-        let mut worst = Verdict::Done;
+        let mut worst = Remedy::Done;
         for partition in sent.offsets.offsets.keys() {
-            let verdict = match told(partition) {
+            let remedy = match told(partition) {
                 // Brokers return this code for batches, too. Whether another producer has begun shows when the coordinator is
                 // asked to abort.
                 Some(code @ ErrorCode::InvalidProducerEpoch) if has_own_epoch => {
@@ -280,23 +280,24 @@ impl Transactions {
                         "the transaction is aborted, nothing of it is committed: the offset of {partition} comes after its end ({code}): perhaps it was \
                          open for longer than `transaction.timeout.ms` ({timeout} ms)"
                     );
-                    Verdict::Abort(Error::new(ErrorKind::TransactionAborted, text).with_code(code))
+                    Remedy::Abort(Error::new(ErrorKind::TransactionAborted, text).with_code(code))
                 }
                 Some(code @ ErrorCode::UnknownTopicOrPartition) if is_deleted => {
-                    let text =
-                        format!("the offset of {partition} is not taken: there is no such topic ({code})");
-                    Verdict::Abort(Error::new(ErrorKind::CommitFailed, text).with_code(code))
+                    let text = format!(
+                        "the offset of {partition} was not accepted: there is no such topic ({code})"
+                    );
+                    Remedy::Abort(Error::new(ErrorKind::CommitFailed, text).with_code(code))
                 }
-                Some(code) => self.verdict(code, &format!("the offset of {partition} is not taken")),
-                None => Verdict::Again(format!("{partition} was left out of an answer")),
+                Some(code) => self.remedy(code, &format!("the offset of {partition} was not accepted")),
+                None => Remedy::Again(format!("{partition} is missing in the response")),
             };
-            let verdict = match verdict {
-                Verdict::Abort(error) => Verdict::Abort(error.with_partition(partition.clone())),
-                verdict => verdict,
+            let remedy = match remedy {
+                Remedy::Abort(error) => Remedy::Abort(error.with_partition(partition.clone())),
+                remedy => remedy,
             };
-            worst = worst.or(verdict);
+            worst = worst.or(remedy);
         }
-        if self.apply_verdict(now, worst)
+        if self.apply_remedy(now, worst)
             && let Some(sent) = self.state.work_mut().and_then(|work| work.offsets.pop_front())
         {
             self.events.push_back(Event::OffsetsSent(sent.id, Ok(())));
@@ -309,14 +310,14 @@ impl Transactions {
         match code {
             // The coordinator refuses with these before it writes its decision.
             ErrorCode::CoordinatorLoadInProgress | ErrorCode::ConcurrentTransactions => {
-                end.asked = end.asked.refused();
+                end.progress = end.progress.refused();
             }
             // This code does not say whether the decision was written; the next coordinator may read it and carry it out.
             ErrorCode::UnknownServerError => end.is_unanswered(),
             code if code.is_retriable() => end.is_unanswered(),
-            _ => end.asked = end.asked.refused(),
+            _ => end.progress = end.progress.refused(),
         }
-        let (commits, was_asked_before) = (end.commits, end.asked.may_be_done());
+        let (commits, was_asked_before) = (end.commits, end.progress.may_be_done());
         let what =
             if commits { "the transaction is not committed" } else { "the transaction is not aborted" };
         match code {
@@ -356,20 +357,20 @@ impl Transactions {
                 self.state = State::Identifying;
             }
             code => {
-                match self.verdict(code, what) {
+                match self.remedy(code, what) {
                     // The transaction was not committed, and is now aborted.
-                    Verdict::Abort(error) if commits => {
+                    Remedy::Abort(error) if commits => {
                         let State::Ending(work, end) = &mut self.state else { return };
                         end.commits = false;
-                        end.asked = Asked::No;
+                        end.progress = EndTxnProgress::No;
                         work.needs_epoch = true;
                         let told =
                             if was_asked_before { unknown(&error.to_string()) } else { aborted(&error) };
                         end.tell(&mut self.events, Err(told));
                         self.again(now);
                     }
-                    Verdict::Abort(error) => self.ask_again(now, &error.to_string()),
-                    verdict => drop(self.apply_verdict(now, verdict)),
+                    Remedy::Abort(error) => self.ask_again(now, &error.to_string()),
+                    remedy => drop(self.apply_remedy(now, remedy)),
                 }
             }
         }

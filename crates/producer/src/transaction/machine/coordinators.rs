@@ -61,13 +61,13 @@ impl Transactions {
                 }
                 coordinator::Event::Refused(code) => {
                     let text =
-                        format!("transactional id {}: its coordinator is not told: {code}", self.config.id);
+                        format!("transactional id {}: coordinator lookup failed: {code}", self.config.id);
                     self.end_for_good(Error::new(ErrorKind::Refused, text).with_code(code));
                 }
                 coordinator::Event::LookupFailed(error) if !error.is_retriable() => {
                     self.end_for_good(error.into());
                 }
-                coordinator::Event::LookupFailed(error) => self.note_trouble(&error.to_string()),
+                coordinator::Event::LookupFailed(error) => self.note_error(&error.to_string()),
             }
         }
         while let Some(event) = self.group.as_mut().and_then(|group| group.coordinator.poll_event()) {
@@ -86,7 +86,7 @@ impl Transactions {
                         ),
                         _ => (
                             ErrorKind::Refused,
-                            format!("the coordinator of group {group} is not told: {code}"),
+                            format!("coordinator lookup of group {group} failed: {code}"),
                         ),
                     };
                     self.fail(now, Error::new(kind, text).with_code(code));
@@ -95,7 +95,7 @@ impl Transactions {
                     self.group = None;
                     self.fail(now, error.into());
                 }
-                coordinator::Event::LookupFailed(error) => self.note_trouble(&error.to_string()),
+                coordinator::Event::LookupFailed(error) => self.note_error(&error.to_string()),
             }
         }
     }

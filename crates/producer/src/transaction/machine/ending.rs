@@ -10,15 +10,15 @@ use super::Event;
 #[derive(Debug)]
 pub(super) struct End {
     pub(super) commits: bool,
-    pub(super) asked: Asked,
+    pub(super) progress: EndTxnProgress,
     caller: Caller,
     /// The last error of the coordinator.
-    pub(super) trouble: Option<String>,
+    pub(super) last_error: Option<String>,
 }
 
 /// The progress of EndTxn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum EndTxnProgress {
     /// It may not be sent yet: a record of the transaction has no outcome.
     NotBefore,
     /// It was not carried out.
@@ -35,10 +35,10 @@ enum Caller {
     /// `until`: its timeout, set once all records have outcomes.
     Waits { until: Option<Instant> },
     /// It got its result.
-    Told,
+    Informed,
 }
 
-impl Asked {
+impl EndTxnProgress {
     /// The progress after sending EndTxn.
     pub(super) fn sent(self) -> Self {
         Self::InFlight { before: self.may_be_done() }
@@ -61,18 +61,23 @@ impl Asked {
 
 impl End {
     pub(super) fn new(commits: bool) -> Self {
-        Self { commits, asked: Asked::NotBefore, caller: Caller::Waits { until: None }, trouble: None }
+        Self {
+            commits,
+            progress: EndTxnProgress::NotBefore,
+            caller: Caller::Waits { until: None },
+            last_error: None,
+        }
     }
 
     /// Whether a record has no outcome yet.
     pub(super) fn awaits_records(&self) -> bool {
-        self.asked == Asked::NotBefore
+        self.progress == EndTxnProgress::NotBefore
     }
 
     /// Notes that all records have outcomes, so that the end can be requested. The caller waits until then.
     pub(super) fn on_records_settled(&mut self, until: Instant) {
         if self.awaits_records() {
-            self.asked = Asked::No;
+            self.progress = EndTxnProgress::No;
         }
         if let Caller::Waits { until: waits } = &mut self.caller {
             *waits = Some(until);
@@ -81,8 +86,8 @@ impl End {
 
     /// Notes that EndTxn was sent, and no response said whether it was carried out.
     pub(super) fn is_unanswered(&mut self) {
-        if self.asked.may_be_done() {
-            self.asked = Asked::Unanswered;
+        if self.progress.may_be_done() {
+            self.progress = EndTxnProgress::Unanswered;
         }
     }
 
@@ -90,13 +95,13 @@ impl End {
     pub(super) fn waits_until(&self) -> Option<Instant> {
         match self.caller {
             Caller::Waits { until } => until,
-            Caller::Told => None,
+            Caller::Informed => None,
         }
     }
 
     /// Reports the result to the caller, once.
     pub(super) fn tell(&mut self, events: &mut VecDeque<Event>, result: Result<(), Error>) {
-        if let Caller::Waits { .. } = mem::replace(&mut self.caller, Caller::Told) {
+        if let Caller::Waits { .. } = mem::replace(&mut self.caller, Caller::Informed) {
             events.push_back(Event::Ended(result));
         }
     }

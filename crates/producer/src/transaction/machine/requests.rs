@@ -146,7 +146,7 @@ impl Transactions {
             }
             Ask::End => {
                 let end = self.state.end_mut()?;
-                end.asked = end.asked.sent();
+                end.progress = end.progress.sent();
                 let committed = end.commits;
                 let request = EndTxnRequest { transactional_id, producer_id, producer_epoch, committed };
                 return Some((request.into(), announced));

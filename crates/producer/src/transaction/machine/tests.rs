@@ -210,17 +210,17 @@ fn an_end_that_gives_no_epoch_where_each_transaction_has_one_is_followed_by_a_lo
 }
 
 #[test]
-fn what_was_in_the_way_once_is_not_told_of_the_next_time() {
+fn an_earlier_error_is_not_reported_for_the_next_transaction() {
     let mut bench = Bench::ready(Protocol::Announced);
-    for trouble in [ErrorCode::CoordinatorLoadInProgress, ErrorCode::None] {
+    for error_code in [ErrorCode::CoordinatorLoadInProgress, ErrorCode::None] {
         bench.begins();
         bench.machine.note_sent(bench.now);
         // A record that is given up leaves a gap in the sequences: a new epoch is requested.
         bench.ends(false);
         bench.serves(ApiKey::EndTxn, EndTxnResponse::default());
         bench.events();
-        if trouble != ErrorCode::None {
-            let refused = InitProducerIdResponse { error_code: trouble, ..Default::default() };
+        if error_code != ErrorCode::None {
+            let refused = InitProducerIdResponse { error_code, ..Default::default() };
             bench.serves(ApiKey::InitProducerId, refused);
             bench.serves(ApiKey::InitProducerId, identity(1));
         }
@@ -229,13 +229,13 @@ fn what_was_in_the_way_once_is_not_told_of_the_next_time() {
     bench.now += MAX_BLOCK;
     bench.machine.handle_timeout(bench.now);
     let [.., Event::Begun(Err(error))] = &bench.events()[..] else { panic!("it has begun") };
-    assert!(error.to_string().contains("its coordinator does not give it an id ("), "{error}");
+    assert!(error.to_string().contains("its coordinator returned no producer id ("), "{error}");
 }
 
 /// A coordinator that loads, or still finishes the previous transaction, has not written the decision. Every other retriable
 /// error leaves that open.
 #[test]
-fn k8_what_may_have_been_committed_is_not_told_as_aborted() {
+fn k8_a_possibly_committed_transaction_is_not_reported_as_aborted() {
     for protocol in [Protocol::Announced, Protocol::EpochPerTransaction] {
         for (code, expected) in [
             (ErrorCode::CoordinatorLoadInProgress, ErrorKind::TransactionAborted),

@@ -37,18 +37,18 @@ impl Transactions {
     fn not_ready(&self) -> Error {
         let waited = self.config.max_block.as_millis();
         let what = match &self.state {
-            State::Ending(_, end) if end.commits => "the transaction before is still being committed",
-            State::Ending(..) => "the transaction before is still being aborted",
-            _ if self.coordinator.broker().is_none() => "no coordinator was found for it",
-            _ => "its coordinator does not give it an id",
+            State::Ending(_, end) if end.commits => "the previous transaction is still being committed",
+            State::Ending(..) => "the previous transaction is still being aborted",
+            _ if self.coordinator.broker().is_none() => "its coordinator was not found",
+            _ => "its coordinator returned no producer id",
         };
         let why = match &self.state {
-            State::Ending(_, end) => end.trouble.as_deref(),
-            _ => self.trouble.as_deref(),
+            State::Ending(_, end) => end.last_error.as_deref(),
+            _ => self.last_error.as_deref(),
         };
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         let text = format!(
-            "transactional id {}: {what}{why} ({waited} ms, `max.block.ms`); it goes on, and the next call may succeed",
+            "transactional id {}: {what}{why} ({waited} ms, `max.block.ms`); the attempt continues, and the next call may succeed",
             self.config.id
         );
         Error::new(ErrorKind::Timeout, text)
@@ -58,7 +58,7 @@ impl Transactions {
     pub(crate) fn unended(&self) -> Option<String> {
         let State::Ending(_, end) = &self.state else { return None };
         let what = match end.commits {
-            true if end.asked.may_be_done() => {
+            true if end.progress.may_be_done() => {
                 "whether the transaction was committed is not known; it may be"
             }
             true => "the transaction was not committed",
@@ -66,11 +66,11 @@ impl Transactions {
                 "the transaction was not aborted yet; the coordinator aborts it when `transaction.timeout.ms` is over"
             }
         };
-        let why = match &end.trouble {
-            Some(trouble) => trouble,
-            None if end.awaits_records() => "what was sent of it has no outcome yet",
-            None if end.asked.may_be_done() => "its coordinator has not answered",
-            None => "its coordinator was not asked yet",
+        let why = match &end.last_error {
+            Some(last_error) => last_error,
+            None if end.awaits_records() => "the outcome of its records is not known yet",
+            None if end.progress.may_be_done() => "its coordinator has not answered",
+            None => "no request was sent to its coordinator yet",
         };
         Some(format!("{what}: {why}"))
     }
@@ -79,8 +79,8 @@ impl Transactions {
         let sent = self.state.work().and_then(|work| work.offsets.front());
         let Some(sent) = sent.filter(|sent| sent.deadline <= now) else { return };
         let waited = self.config.max_block.as_millis();
-        let why = sent.trouble.as_deref().unwrap_or("no coordinator answered");
-        let text = format!("the offsets were not taken within {waited} ms (`max.block.ms`): {why}");
+        let why = sent.last_error.as_deref().unwrap_or("no coordinator answered");
+        let text = format!("the offsets were not accepted within {waited} ms (`max.block.ms`): {why}");
         self.fail(now, Error::new(ErrorKind::Timeout, text));
     }
 
@@ -90,9 +90,9 @@ impl Transactions {
             return;
         }
         let waited = self.config.max_block.as_millis();
-        let why = end.trouble.as_deref().unwrap_or("its coordinator did not answer");
+        let why = end.last_error.as_deref().unwrap_or("its coordinator did not answer");
         let text = format!("{waited} ms (`max.block.ms`): {why}");
-        if end.commits && end.asked.may_be_done() {
+        if end.commits && end.progress.may_be_done() {
             // The commit is retried until its outcome is known. A new epoch then separates the next transaction from this one.
             work.needs_epoch = true;
             end.tell(&mut self.events, Err(unknown(&text)));
@@ -101,7 +101,7 @@ impl Transactions {
             self.fail(now, Error::new(ErrorKind::Timeout, text));
         } else {
             let text = format!(
-                "the transaction was not aborted within {text}; it goes on, and the next one waits for that"
+                "the transaction was not aborted within {text}; the attempt continues, and the next transaction waits for it"
             );
             end.tell(&mut self.events, Err(Error::new(ErrorKind::Timeout, text)));
         }

@@ -33,7 +33,7 @@ fn a_wrong_value_is_told_with_its_place() {
         (json!({"id": 1, "at": 1.5}), "`at`: a number with a fraction is no timestamp-millis"),
         (json!({"id": 1, "sum": 1.255}), "`sum`: \"1.255\": it has more than 2 digits after the point"),
         (json!({"id": 1, "sum": "123.45"}), "`sum`: \"123.45\": it has more than 4 digits"),
-        (json!({"id": 1, "maybe": "x"}), "`maybe`: \"x\" is none of null, int"),
+        (json!({"id": 1, "maybe": "x"}), "`maybe`: \"x\" matches none of null, int"),
         (json!([]), "a list is no record"),
     ] {
         assert_eq!(error(&of, &value), sentence);
@@ -46,7 +46,7 @@ fn a_wrong_value_is_told_with_its_place() {
 }
 
 #[test]
-fn of_a_union_the_branch_is_taken_that_fits() {
+fn the_fitting_branch_of_a_union_is_taken() {
     let of = json!([
         "null", "bytes", "string", "long", "double", "boolean",
         {"type": "int", "logicalType": "date"},
@@ -156,7 +156,7 @@ fn the_users_types_are_written_in_the_schemas_order() {
 }
 
 #[test]
-fn what_cannot_be_written_leaves_the_buffer_as_it_was() {
+fn a_failed_encoding_leaves_the_buffer_as_it_was() {
     #[derive(Serialize)]
     struct Wrong {
         a: Vec<&'static str>,
@@ -183,8 +183,14 @@ fn what_cannot_be_written_leaves_the_buffer_as_it_was() {
         of.encode(&json!({"a": [1], "b": 1})).unwrap_err().to_string(),
         "`a[0]`: an integer is no string"
     );
-    assert_eq!(parse("\"bytes\"").encode(&[1, 256]).unwrap_err().to_string(), "an item of a list is no byte");
-    assert_eq!(parse("\"bytes\"").encode(&[-1]).unwrap_err().to_string(), "an item of a list is no byte");
+    assert_eq!(
+        parse("\"bytes\"").encode(&[1, 256]).unwrap_err().to_string(),
+        "an item of the list is not a byte"
+    );
+    assert_eq!(
+        parse("\"bytes\"").encode(&[-1]).unwrap_err().to_string(),
+        "an item of the list is not a byte"
+    );
     assert_eq!(parse("\"null\"").encode(&Some(1)).unwrap_err().to_string(), "an integer is no null");
 }
 

@@ -282,7 +282,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_cut_off_is_an_error_and_what_is_changed_does_no_harm(of in any_schema(), seed: u64, at: u16, to: u8) {
+    fn truncated_values_are_errors_and_changed_ones_do_no_harm(of in any_schema(), seed: u64, at: u16, to: u8) {
         let (schema, budget) = (schema(&of), Budget::default());
         let mut bytes = written(&schema, seed, false);
         for end in 0..bytes.len() {

@@ -71,7 +71,7 @@ fn a_default_cannot_be_borrowed_but_owned() {
 }
 
 #[test]
-fn what_the_struct_leaves_out_is_skipped_wherever_it_stands() {
+fn fields_that_the_struct_leaves_out_are_skipped_anywhere() {
     #[derive(Debug, PartialEq, Deserialize)]
     struct Part {
         b: i64,
@@ -137,7 +137,7 @@ fn unions_are_enums_or_options_or_what_fits() {
     }
     assert_eq!(
         decode::<Option<Payment>>(&of, &json!(1.5)).unwrap_err(),
-        "the union's branch double is none of the variants Card, x.Cash, Long, Array, Color"
+        "the union's branch double is not among the variants Card, x.Cash, Long, Array, Color"
     );
     assert_eq!(decode::<Option<Color>>(&json!(["null", color]), &json!("GREEN")), Ok(Some(Color::Green)));
     assert_eq!(decode::<Color>(&color, &json!("GREEN")), Ok(Color::Green));

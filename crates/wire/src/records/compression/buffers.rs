@@ -22,13 +22,13 @@ pub(super) struct Buffers {
 
 impl Default for Buffers {
     fn default() -> Self {
-        Self::keeping(KEPT)
+        Self::with_buffer_limit(KEPT)
     }
 }
 
 impl Buffers {
     /// Keeps at most this many bytes.
-    pub(super) fn keeping(most: usize) -> Self {
+    pub(super) fn with_buffer_limit(most: usize) -> Self {
         Self { kept: Vec::new(), most }
     }
 
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded() {
+    fn kept_buffers_are_bounded() {
         let mut buffers = Buffers::default();
         let held: Vec<_> = (0..100).map(|_| write(&mut buffers, &[5; 50_000])).collect();
         let kept = |buffers: &Buffers| buffers.kept.iter().map(Bytes::len).sum::<usize>();

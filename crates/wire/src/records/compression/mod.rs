@@ -154,8 +154,8 @@ impl Fault {
 /// Decompresses batches. Keeps its contexts and buffers from one batch to the next.
 ///
 /// A buffer that was handed out is used again once the last handle to it (payload, record, detached record) is dropped. At most 4
-/// MiB of buffers (see [`keeping`](Self::keeping)), each of at most 1 MiB, are kept for that. Each thread that reads records
-/// needs a `Decompressor` of its own.
+/// MiB of buffers (see [`with_buffer_limit`](Self::with_buffer_limit)), each of at most 1 MiB, are kept for that. Each thread
+/// that reads records needs a `Decompressor` of its own.
 pub struct Decompressor {
     limit: usize,
     buffers: Buffers,
@@ -188,8 +188,8 @@ impl Decompressor {
     }
 
     /// Keeps up to this many bytes of buffers instead of 4 MiB, for callers that hold the output for a while.
-    pub fn keeping(mut self, bytes: usize) -> Self {
-        self.buffers = Buffers::keeping(bytes);
+    pub fn with_buffer_limit(mut self, bytes: usize) -> Self {
+        self.buffers = Buffers::with_buffer_limit(bytes);
         self
     }
 

@@ -27,7 +27,7 @@ fn sought(world: &mut World, is_done: bool) -> i64 {
 }
 
 #[test]
-fn what_is_due_is_handled_and_reading_goes_on_at_the_rest_when_it_is_too() {
+fn due_records_are_handled_and_reading_resumes_when_the_rest_is_due() {
     let mut world = world();
     receive(&mut world, &[(0, 0), (1, 0), (2, 30), (3, 31)]);
     assert_eq!(world.offsets(), [0, 1]);
@@ -161,7 +161,7 @@ fn receive_ahead(world: &mut World, these: &[(i64, i64)]) {
 }
 
 #[test]
-fn what_is_written_by_a_clock_that_is_ahead_waits_its_delay_and_not_one_for_each() {
+fn records_of_a_fast_clock_wait_one_delay_together() {
     let mut world = world();
     let these = [(0, 5000), (1, 5000), (2, 4999), (3, 5010), (4, 5012), (5, 9000)];
     receive_ahead(&mut world, &these);
@@ -183,7 +183,7 @@ fn what_is_written_by_a_clock_that_is_ahead_waits_its_delay_and_not_one_for_each
 
 /// A record in between, written by a correct clock, waits as its own timestamp says. Another log says nothing about this one.
 #[test]
-fn what_is_written_by_a_clock_that_is_right_waits_for_itself_whatever_another_says() {
+fn a_record_of_a_correct_clock_waits_by_its_own_timestamp() {
     let mut world = world();
     receive_ahead(&mut world, &[(0, 5000)]);
     sought(&mut world, true);

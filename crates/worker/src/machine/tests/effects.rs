@@ -26,7 +26,7 @@ fn done(world: &mut World, offset: i64) {
     };
     let mut outputs = vec![Vec::new(); records.len() - 1];
     outputs.push(vec![output]);
-    world.machine.job_ended(world.now, 0, &ticket, &Results::All(Verdict::Done), outputs);
+    world.machine.job_ended(world.now, 0, &ticket, &Results::All(HandlerResult::Done), outputs);
     world.drain();
 }
 
@@ -84,7 +84,7 @@ fn a_letter_is_a_part_of_the_transaction_that_passes_its_record() {
 }
 
 #[test]
-fn what_is_not_taken_stops_its_partition_and_what_lies_before_it_is_committed() {
+fn a_refused_result_stops_its_partition_and_earlier_records_are_committed() {
     let mut world = world();
     world.receive(0, 0, &[A, B, C]);
     (0..3).for_each(|offset| done(&mut world, offset));
@@ -149,7 +149,7 @@ fn results_of_a_log_that_was_cut_are_not_taken_for_those_of_the_new_one() {
 }
 
 #[test]
-fn what_is_given_up_leaves_nothing_behind() {
+fn a_removed_partition_leaves_nothing_behind() {
     let mut world = world();
     world.receive(0, 0, &[A, B]);
     done(&mut world, 0);
@@ -173,7 +173,7 @@ fn batches() -> World {
 }
 
 #[test]
-fn what_is_made_of_a_batch_is_committed_with_all_of_it() {
+fn results_of_a_batch_are_committed_with_all_of_it() {
     let mut world = batches();
     done(&mut world, 1);
     assert_eq!(begin(&mut world).1, None, "1 to 3 wait for what was made of them, at 5");
@@ -204,7 +204,7 @@ fn a_batch_around_the_record_that_stops_its_partition_is_not_finished() {
 /// A stopped partition finishes nothing after a record that waited. If those effects were kept, they would fill the queue for
 /// good.
 #[test]
-fn what_lies_behind_a_record_that_is_not_tried_again_takes_no_room() {
+fn records_behind_one_that_is_not_retried_take_no_room() {
     for waits in [true, false] {
         let options = Options { transactions: Some(Transactions::by("a")), metadata_bytes: 0, ..options() };
         let mut world = World::with(options, 1, false);
@@ -247,7 +247,7 @@ fn transaction(world: &mut World, at_fault: (i32, i64)) -> Vec<(i32, i64)> {
 }
 
 #[test]
-fn of_a_batch_that_is_refused_the_one_at_fault_is_found_and_no_other_partition_stops() {
+fn the_partition_at_fault_is_found_in_a_refused_transaction_and_no_other_stops() {
     for fault in 0..4 {
         let options = Options {
             transactions: Some(Transactions::by("a")),
@@ -278,7 +278,7 @@ fn of_a_batch_that_is_refused_the_one_at_fault_is_found_and_no_other_partition_s
 /// Records that cannot be committed separately are not separated: for a batch around other records, each transaction contains
 /// everything.
 #[test]
-fn what_is_committed_together_is_to_blame_together() {
+fn records_that_are_committed_together_are_at_fault_together() {
     let mut world = batches();
     done(&mut world, 1);
     done(&mut world, 4);
@@ -338,7 +338,7 @@ fn the_next_transaction_begins_with_what_the_last_one_left_out() {
 }
 
 #[test]
-fn what_is_to_be_handed_over_goes_into_the_next_transaction() {
+fn partitions_to_be_handed_over_go_into_the_next_transaction() {
     let mut world = three_partitions();
     world.machine.revoking(&[partition(1)]);
     let (commits, sent) = limited(&mut world, 2);

@@ -40,7 +40,7 @@ pub(super) struct World {
     /// Cancelled handlers that have not ended. They end at once, unless `holds_ends` is set.
     pub(super) ending: Vec<JobTicket>,
     pub(super) holds_ends: bool,
-    pub(super) letters: Vec<(LetterTicket, Rec)>,
+    pub(super) letters: Vec<(DeadLetterTicket, Rec)>,
     pub(super) seeks: Vec<(SeekId, Position)>,
     pub(super) paused: BTreeSet<TopicPartition>,
     /// The number of times that partitions were paused or resumed.
@@ -123,7 +123,7 @@ impl World {
     /// Ends the cancelled handlers; they report success.
     pub(super) fn end_cancelled(&mut self) {
         for ticket in std::mem::take(&mut self.ending) {
-            self.machine.job_ended(self.now, 0, &ticket, &Results::All(Verdict::Done), Vec::new());
+            self.machine.job_ended(self.now, 0, &ticket, &Results::All(HandlerResult::Done), Vec::new());
         }
         self.drain();
     }
@@ -174,7 +174,7 @@ impl World {
     }
 
     pub(super) fn done(&mut self, offset: i64) {
-        self.end(offset, Results::All(Verdict::Done));
+        self.end(offset, Results::All(HandlerResult::Done));
     }
 
     pub(super) fn fail(&mut self, offset: i64, kind: FailureKind) {
@@ -225,12 +225,12 @@ pub(super) fn item(index: i32, offset: i64, key: Option<u8>) -> Item<Rec> {
     }
 }
 
-pub(super) fn failure(kind: FailureKind) -> Verdict {
+pub(super) fn failure(kind: FailureKind) -> HandlerResult {
     weighing(kind, Weight::Whole)
 }
 
-pub(super) fn weighing(kind: FailureKind, weight: Weight) -> Verdict {
-    Verdict::Failed { kind, cause: Cause::Handler, weight, reason: "no".to_owned() }
+pub(super) fn weighing(kind: FailureKind, weight: Weight) -> HandlerResult {
+    HandlerResult::Failed { kind, cause: Cause::Handler, weight, reason: "no".to_owned() }
 }
 
 pub(super) fn breaker() -> Breaker {

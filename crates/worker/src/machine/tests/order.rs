@@ -192,12 +192,12 @@ fn a_fatal_failure_is_told_and_finishes_nothing() {
 }
 
 #[test]
-fn of_a_batch_what_is_behind_a_failure_of_its_lane_comes_again() {
+fn records_of_a_batch_behind_a_failure_of_their_lane_are_retried() {
     let mut world = World::with(options(), 10, false);
     world.assign([0]);
     world.receive(0, 0, &[A, A, A, B, B, None]);
     assert_eq!(world.offsets(), [0, 1, 2, 3, 4, 5], "one batch, lane by lane");
-    let results = [Verdict::Done, failure(Again), Verdict::Done, Verdict::Done];
+    let results = [HandlerResult::Done, failure(Again), HandlerResult::Done, HandlerResult::Done];
     world.end(0, Results::Each(results.to_vec()));
     // There is no result for 4 and 5.
     assert_eq!(world.commit(), [(0, 1, vec![(3, 4)])]);
@@ -205,7 +205,7 @@ fn of_a_batch_what_is_behind_a_failure_of_its_lane_comes_again() {
     assert_eq!(world.offsets(), [1, 2, 4, 5]);
     let attempts: Vec<_> = world.running[0].0.iter().map(|started| started.attempt).collect();
     assert_eq!(attempts, [2, 1, 2, 2]);
-    world.end(1, Results::All(Verdict::Done));
+    world.end(1, Results::All(HandlerResult::Done));
     assert_eq!(world.commit(), [(0, 6, vec![])]);
 }
 
@@ -215,10 +215,13 @@ fn each_record_has_one_queue_time() {
     let mut world = World::with(options(), 4, true);
     world.assign([0]);
     world.receive(0, 0, &[A, A, A]);
-    world.end(0, Results::Each(vec![failure(Again), Verdict::Done, Verdict::Done]));
+    world.end(0, Results::Each(vec![failure(Again), HandlerResult::Done, HandlerResult::Done]));
     world.pass(Duration::from_millis(100));
     assert_eq!(world.offsets(), [0, 1, 2]);
-    world.end(0, Results::Each(vec![weighing(Again, Weight::Nothing), Verdict::Done, Verdict::Done]));
+    world.end(
+        0,
+        Results::Each(vec![weighing(Again, Weight::Nothing), HandlerResult::Done, HandlerResult::Done]),
+    );
     world.pass(Duration::from_millis(100));
     assert_eq!(world.offsets(), [0, 1, 2]);
     world.done(0);
@@ -282,7 +285,7 @@ fn nothing_begins_once_it_stops_and_what_waits_is_left() {
 }
 
 #[test]
-fn what_is_cancelled_was_no_attempt_and_its_result_is_none() {
+fn a_cancelled_job_is_no_attempt_and_its_result_is_ignored() {
     let mut world = World::new(options());
     world.assign([0]);
     world.receive(0, 0, &[A, B]);
@@ -294,7 +297,7 @@ fn what_is_cancelled_was_no_attempt_and_its_result_is_none() {
     world.drain();
     assert_eq!(world.cancelled.len(), 2);
     assert!(world.machine.has_no_jobs());
-    world.machine.job_ended(world.now, 0, &late, &Results::All(Verdict::Done), Vec::new());
+    world.machine.job_ended(world.now, 0, &late, &Results::All(HandlerResult::Done), Vec::new());
     assert_eq!(world.commit(), []);
     assert_eq!(world.machine.metrics().cancelled, 2);
 }

@@ -137,12 +137,12 @@ impl Arena {
         }
     }
 
-    fn verdict(&mut self, always_done: bool) -> Verdict {
+    fn handler_result(&mut self, always_done: bool) -> HandlerResult {
         match self.random.below(8) {
-            _ if always_done => Verdict::Done,
+            _ if always_done => HandlerResult::Done,
             0 => failure(Poison),
             1 | 2 => failure(Again),
-            _ => Verdict::Done,
+            _ => HandlerResult::Done,
         }
     }
 
@@ -152,20 +152,20 @@ impl Arena {
         }
         let at = self.random.below(self.world.running.len() as u64) as usize;
         let (records, ticket) = self.world.running.remove(at);
-        let verdicts: Vec<_> = records.iter().map(|_| self.verdict(always_done)).collect();
+        let handler_results: Vec<_> = records.iter().map(|_| self.handler_result(always_done)).collect();
         // As the machine is expected to count: in a lane, up to the first failure.
         let mut failed_lanes = BTreeSet::new();
-        for (started, verdict) in records.iter().zip(&verdicts) {
+        for (started, handler_result) in records.iter().zip(&handler_results) {
             let rec = &started.record;
             let lane = self.lane(rec);
-            if *verdict != Verdict::Done {
+            if *handler_result != HandlerResult::Done {
                 failed_lanes.insert(lane);
             } else if !failed_lanes.contains(&lane) {
                 self.finished.insert((rec.partition, rec.offset));
                 self.known.insert((rec.partition, rec.offset));
             }
         }
-        self.world.machine.job_ended(self.world.now, 0, &ticket, &Results::Each(verdicts), Vec::new());
+        self.world.machine.job_ended(self.world.now, 0, &ticket, &Results::Each(handler_results), Vec::new());
         self.world.drain();
     }
 

@@ -33,7 +33,7 @@ fn m4_a_process_that_slept_past_its_session_begins_nothing_of_what_it_had_queued
 }
 
 #[test]
-fn of_what_is_revoked_nothing_begins_and_what_ends_in_time_counts() {
+fn a_revoked_partition_starts_no_jobs_and_those_that_end_in_time_count() {
     let mut world = World::new(Options { concurrency: 2, ..options() });
     world.assign([0, 1]);
     world.receive(0, 0, &[A, B, C]);
@@ -59,7 +59,7 @@ fn of_what_is_revoked_nothing_begins_and_what_ends_in_time_counts() {
 }
 
 #[test]
-fn of_what_is_lost_nothing_counts() {
+fn results_of_a_lost_partition_do_not_count() {
     let mut world = World::with(options(), 1, true);
     world.assign([0]);
     world.receive(0, 0, &[A, B, C, C]);
@@ -72,7 +72,7 @@ fn of_what_is_lost_nothing_counts() {
     world.drain();
     assert!(world.running.is_empty());
     world.assign([0]);
-    world.machine.job_ended(world.now, 0, &ticket, &Results::All(Verdict::Done), Vec::new());
+    world.machine.job_ended(world.now, 0, &ticket, &Results::All(HandlerResult::Done), Vec::new());
     let (letter, _) = world.letters.remove(0);
     world.machine.letter_ended(letter, Ok((TopicPartition::new("dlq", 0), None)));
     assert_eq!(world.commit(), []);
@@ -83,7 +83,7 @@ fn of_what_is_lost_nothing_counts() {
 }
 
 #[test]
-fn what_was_finished_beyond_is_not_done_again() {
+fn records_finished_beyond_the_committed_offset_are_not_handled_again() {
     let mut world = World::new(options());
     world.assign([0]);
     world.receive(0, 0, &[A, B, B, C, C, None]);
@@ -298,7 +298,7 @@ fn where_reading_goes_on_ahead_of_a_cut_is_committed() {
 }
 
 #[test]
-fn of_what_a_cut_has_taken_no_leader_epoch_is_committed() {
+fn no_leader_epoch_of_truncated_records_is_committed() {
     let mut world = World::new(options());
     world.assign([0]);
     world.receive_items(0, vec![Item { epoch: Some(3), ..item(0, 100, A) }], 101);
@@ -327,7 +327,7 @@ fn a_cut_passes_nothing_of_a_partition_that_is_about_to_go_elsewhere_or_goes_on_
 }
 
 #[test]
-fn what_was_finished_before_does_not_outlive_its_log() {
+fn finished_ranges_do_not_outlive_their_log() {
     let before = || Some(FinishedBeyond { ranges: vec![(1, 3)], epoch: None, newest: i64::MAX });
     let changes: [fn(&mut Machine<Rec>); 3] = [
         |machine| machine.rewound(&partition(0), 0),
@@ -413,7 +413,7 @@ fn a_log_that_was_cut_before_what_is_committed_is_committed_anew() {
 }
 
 #[test]
-fn what_was_read_before_an_unreadable_batch_is_handled() {
+fn records_before_an_unreadable_batch_are_handled() {
     let mut world = World::new(Options { concurrency: 1, ..options() });
     world.assign([0]);
     world.receive(0, 0, &[A, B, C]);

@@ -250,7 +250,7 @@ fn a_half_open_breaker_lets_one_record_of_a_batch_through() {
 
 /// Failures with a shared cause are distinguished from independent ones.
 #[test]
-fn what_shares_its_reason_is_an_attempt_and_no_outcome_and_what_was_not_tried_is_neither() {
+fn a_failure_with_a_shared_cause_is_no_breaker_outcome_and_an_untried_one_is_no_attempt() {
     for (weight, attempt) in [(Weight::Attempt, 2), (Weight::Nothing, 1)] {
         let mut world = World::new(Options { breaker: Some(breaker()), concurrency: 9, ..options() });
         world.assign([0]);

@@ -152,7 +152,7 @@ fn safe1_aborted_records_are_passed_by_those_that_do_not_see_them() {
 }
 
 #[test]
-fn safe2_what_is_finished_is_begun_again() {
+fn safe2_a_finished_record_that_is_begun_again_is_found() {
     done(done(begun(), M0, [0]), M0, [0]).is_found("SAFE2");
     let written = letter(handles(begun(), M0, 0, How::Poison), 0);
     let told = written.tell(What::LetterTold {
@@ -168,7 +168,7 @@ fn safe2_what_is_finished_is_begun_again() {
 }
 
 #[test]
-fn safe2_what_was_committed_is_begun_again_by_the_next_owner() {
+fn safe2_a_committed_record_that_the_next_owner_begins_again_is_found() {
     let some = || done(begun(), M0, [0, 1, 2, 3, 5]);
     begins(crashes(some()), M1, 0).holds();
     begins(crashes(some().commits(M0, 4)), M1, 2).is_found("SAFE2");
@@ -212,7 +212,7 @@ fn safe2_a_partition_is_handed_over_in_order_and_what_was_finished_is_not_commit
 }
 
 #[test]
-fn safe2_what_ends_when_nobody_waits_any_longer_is_not_committed() {
+fn safe2_a_finish_after_the_last_commit_need_not_be_committed() {
     // A letter is reported after the last commit was made, which is sent once more.
     let sends = |forged: Forged, metadata: &str| {
         let metadata = metadata.to_owned();
@@ -625,7 +625,7 @@ fn safe21_a_breaker_lets_through_what_it_should_not() {
 }
 
 #[test]
-fn safe6_what_a_handler_is_given_after_its_member_was_put_out() {
+fn safe6_a_handler_call_after_the_member_was_removed_is_found() {
     let out = || {
         let late = Harm::Late { api: 12, by: 7_000, times: 1 };
         let gone = What::MemberGone { member: M0.to_string(), why: "session" };
@@ -664,7 +664,7 @@ fn safe1_records_that_were_written_where_others_were_finished_are_left() {
 }
 
 #[test]
-fn safe3_of_one_worker_two_handlers_are_at_a_lane_of_a_log_that_was_cut() {
+fn safe3_two_handlers_of_one_worker_in_a_lane_of_a_truncated_log_are_found() {
     let cut = |order| {
         let begun = with(begun(), |work| (work.cuts, work.order) = (true, order));
         called(begun, M0, 9, 2).truncated(6)
@@ -682,7 +682,7 @@ fn safe3_of_one_worker_two_handlers_are_at_a_lane_of_a_log_that_was_cut() {
 
 /// An operator has the group skip the present records, but none that are written later.
 #[test]
-fn safe12_what_is_written_behind_an_offset_that_was_set_is_handled() {
+fn safe12_records_written_behind_a_set_offset_are_handled() {
     let set = |offset: i64| {
         let some = done(with(begun(), |work| work.cuts = true), M0, 0..4).commits(M0, 4);
         some.tell(What::OffsetSet { at: orders(), offset }).commits(M0, offset)

@@ -80,7 +80,7 @@ impl Coordinator {
     }
 
     /// Lets the open transaction time out: it is aborted, and its producer fenced.
-    pub(super) fn lose_patience(&mut self) {
+    pub(super) fn time_out(&mut self) {
         self.abort_if_open();
         self.epoch += 1;
         self.before = None;

@@ -103,12 +103,12 @@ fn holds(bounds: Bounds) {
 }
 
 #[test]
-fn k8_what_is_told_of_a_transaction_is_so_in_every_schedule_of_records() {
+fn k8_reported_outcomes_are_true_in_every_schedule_of_records() {
     holds(RECORDS);
 }
 
 #[test]
-fn k8_what_is_told_of_a_transaction_is_so_in_every_schedule_of_offsets() {
+fn k8_reported_outcomes_are_true_in_every_schedule_of_offsets() {
     holds(OFFSETS);
 }
 
@@ -118,6 +118,6 @@ fn k8_records_and_offsets_are_committed_together_or_not_at_all() {
 }
 
 #[test]
-fn k7_whoever_is_fenced_is_told_nothing_that_is_not_so() {
+fn k7_reported_outcomes_are_true_for_fenced_producers() {
     holds(FENCES);
 }

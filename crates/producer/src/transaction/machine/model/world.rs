@@ -194,7 +194,7 @@ impl World {
             }
             Action::Abandon => {
                 self.fences += 1;
-                self.coordinator.lose_patience();
+                self.coordinator.time_out();
             }
             Action::End { commits } => {
                 self.application = Application::Ends { commits };
@@ -391,7 +391,7 @@ impl World {
             (wanted.len(), adding.len(), begun.is_some(), failed.as_ref().map(Error::kind), *needs_epoch)
         });
         let end = match &machine.state {
-            State::Ending(_, end) => Some((end.commits, end.asked, end.waits_until().is_some())),
+            State::Ending(_, end) => Some((end.commits, end.progress, end.waits_until().is_some())),
             _ => None,
         };
         let sent = self.sent.as_ref().map(|asked| &asked.request);

@@ -6,7 +6,7 @@ use offtake_wire::ErrorCode;
 use super::Transactions;
 
 /// The consequence of an error code.
-pub(super) enum Verdict {
+pub(super) enum Remedy {
     Done,
     /// Retry at this coordinator.
     Again(String),
@@ -20,8 +20,8 @@ pub(super) enum Verdict {
     Over(Error),
 }
 
-impl Verdict {
-    /// The worse of two verdicts.
+impl Remedy {
+    /// The more severe of two remedies.
     pub(super) fn or(self, other: Self) -> Self {
         if other.rank() > self.rank() { other } else { self }
     }
@@ -39,24 +39,24 @@ impl Verdict {
 }
 
 impl Transactions {
-    pub(super) fn verdict(&self, code: ErrorCode, what: &str) -> Verdict {
+    pub(super) fn remedy(&self, code: ErrorCode, what: &str) -> Remedy {
         let text = || format!("{what}: {code}");
         match code {
-            ErrorCode::None => Verdict::Done,
-            ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => Verdict::Elsewhere(text()),
-            ErrorCode::ConcurrentTransactions => Verdict::AgainSoon(text()),
-            ErrorCode::InvalidProducerEpoch | ErrorCode::ProducerFenced => Verdict::Over(self.fenced(code)),
-            ErrorCode::TransactionalIdAuthorizationFailed => Verdict::Over(self.not_allowed()),
+            ErrorCode::None => Remedy::Done,
+            ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => Remedy::Elsewhere(text()),
+            ErrorCode::ConcurrentTransactions => Remedy::AgainSoon(text()),
+            ErrorCode::InvalidProducerEpoch | ErrorCode::ProducerFenced => Remedy::Over(self.fenced(code)),
+            ErrorCode::TransactionalIdAuthorizationFailed => Remedy::Over(self.not_allowed()),
             ErrorCode::ClusterAuthorizationFailed => {
                 let text = "this client may not be an idempotent producer (IDEMPOTENT_WRITE on the cluster, before Kafka 2.8)";
-                Verdict::Over(Error::new(ErrorKind::Authorization, text).with_code(code))
+                Remedy::Over(Error::new(ErrorKind::Authorization, text).with_code(code))
             }
             ErrorCode::UnsupportedVersion => {
-                Verdict::Over(Error::new(ErrorKind::Unsupported, text()).with_code(code))
+                Remedy::Over(Error::new(ErrorKind::Unsupported, text()).with_code(code))
             }
-            code if code.is_retriable() => Verdict::Again(text()),
+            code if code.is_retriable() => Remedy::Again(text()),
             ErrorCode::GroupAuthorizationFailed | ErrorCode::TopicAuthorizationFailed => {
-                Verdict::Abort(Error::new(ErrorKind::Authorization, text()).with_code(code))
+                Remedy::Abort(Error::new(ErrorKind::Authorization, text()).with_code(code))
             }
             ErrorCode::UnknownMemberId
             | ErrorCode::IllegalGeneration
@@ -64,13 +64,13 @@ impl Transactions {
             | ErrorCode::StaleMemberEpoch
             | ErrorCode::RebalanceInProgress => {
                 let text = format!("{what}: the group has rebalanced since ({code})");
-                Verdict::Abort(Error::new(ErrorKind::CommitFailed, text).with_code(code))
+                Remedy::Abort(Error::new(ErrorKind::CommitFailed, text).with_code(code))
             }
             code if code == ErrorCode::TransactionAbortable || knows_no_such_transaction(code) => {
                 let text = format!("the transaction is aborted, nothing of it is committed: {}", text());
-                Verdict::Abort(Error::new(ErrorKind::TransactionAborted, text).with_code(code))
+                Remedy::Abort(Error::new(ErrorKind::TransactionAborted, text).with_code(code))
             }
-            code => Verdict::Abort(Error::new(ErrorKind::Refused, text()).with_code(code)),
+            code => Remedy::Abort(Error::new(ErrorKind::Refused, text()).with_code(code)),
         }
     }
 
