@@ -243,7 +243,7 @@ fn l8_a_seek_stops_what_flows_and_what_waited_to_be_said_of_it() {
 }
 
 #[test]
-fn whoever_will_be_fetched_from_is_dialled_while_it_is_asked_where_partitions_start() {
+fn leaders_are_dialled_while_start_offsets_are_looked_up() {
     let (mut engine, now) = engine(|builder| builder);
     engine.assigned(now, &[0, 3]);
     engine.assigned(now, &[0]);

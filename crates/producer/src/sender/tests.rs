@@ -408,7 +408,7 @@ fn a_leader_with_an_invalid_address_is_looked_up() {
 
 /// A deleted topic, for example: it is not in doubt whether its records were written.
 #[test]
-fn what_a_broker_refuses_before_it_appends_is_not_written() {
+fn a_refusal_before_the_append_means_not_written() {
     for (code, kind) in [
         (ErrorCode::UnknownTopicId, ErrorKind::Timeout),
         (ErrorCode::NotEnoughReplicas, ErrorKind::Timeout),

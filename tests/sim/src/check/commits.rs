@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn safe1_who_takes_a_topic_that_was_created_again_for_one_that_was_cut_knows_of_nothing_below_the_cut() {
+    fn safe1_a_recreation_taken_for_a_truncation_changes_nothing_below_the_cut() {
         // The plan of seed 20012590: the brokers read by name, and have fewer records than it has fetched.
         let read = Forged::begun().written(10..20, 0).reads(M0, 10..12, 0);
         let taken = |to: i64| told(read.clone().recreated().wait(5).written(0..14, 1), 20, to);
@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn safe1_who_reads_on_while_an_operator_goes_back_was_not_to_read_what_lies_there() {
+    fn safe1_a_member_that_reads_on_while_an_operator_sets_the_offset_back_need_not_go_there() {
         // The plan of seed 9337864: the group was forgotten, so that its offsets could be set, and its member had not heard of it.
         let latest = Forged::new().planned(|plan| plan.reset = crate::plan::Reset::Latest).written(0..10, 0);
         let began = latest.joins(M0, 1).reset(M0, None, 10).written(10..15, 0);

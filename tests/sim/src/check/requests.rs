@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn safe15_who_begins_anew_when_all_is_read_reads_it_again_before_its_listener_has_ended() {
+    fn safe15_a_member_that_starts_over_reads_again_before_its_listener_has_ended() {
         // The plan of seed 9314886: 200 bytes an answer, of a log whose offsets were forgotten with the group.
         let request = || What::Request { broker: 1, api: super::FETCH, client: M0.to_string() };
         let fetches = |begun: Forged| (0..60).fold(begun, |forged, _| forged.wait(9).tell(request()));

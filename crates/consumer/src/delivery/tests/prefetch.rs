@@ -173,7 +173,7 @@ fn torn(base: i64, count: i64) -> Bytes {
 }
 
 #[test]
-fn whoever_opens_a_batch_the_records_before_one_that_cannot_be_read_come_first() {
+fn records_before_an_unreadable_one_come_first_however_the_batch_was_opened() {
     for opener in OPENERS {
         for most in [1, 2, 3, 500] {
             let mut sim = Sim::opened_by(opener, most);

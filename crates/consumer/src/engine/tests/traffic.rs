@@ -134,7 +134,7 @@ fn asks_about(sent: &[Sent]) -> Option<Option<Vec<String>>> {
 
 /// SAFE15: or a name that was mistyped once costs metadata once a second for as long as the consumer lives.
 #[test]
-fn safe15_what_was_only_asked_about_is_not_kept_up_to_date_once_it_is_answered() {
+fn safe15_a_topic_that_was_only_queried_is_not_refreshed_after_the_answer() {
     type Asks = fn(&mut Engine, Instant, Instant) -> Box<dyn FnMut() -> bool>;
     let partitions: Asks = |engine, now, deadline| {
         let (reply, mut answer) = oneshot::channel();
