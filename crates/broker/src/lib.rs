@@ -38,7 +38,7 @@
 //! // One heartbeat in ten is answered with REBALANCE_IN_PROGRESS, and every Fetch is a little late.
 //! cluster.inject(FaultRule::on(ApiKey::Heartbeat, Fault::Fail(27)).probably(0.1));
 //! cluster.inject(FaultRule::on(ApiKey::Fetch, Fault::Delay(Duration::from_millis(30))).client("billing-"));
-//! Records of `orders` are damaged once; ListOffsets on it always fails.
+//! // Records of `orders` are damaged once; ListOffsets on it always fails.
 //! cluster.inject(FaultRule::on(ApiKey::Fetch, Fault::Corrupt(Corrupt::Records)).topic("orders").once());
 //! cluster.inject(FaultRule::on(ApiKey::ListOffsets, Rewrite::partitions_fail(6)).topic("orders"));
 //!
