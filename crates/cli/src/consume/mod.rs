@@ -61,7 +61,7 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
         let (sink, first) = (events.as_ref().map(EventLog::sink), first.clone());
         builder = builder.events(move |event| {
             if let Some(first) = &first {
-                first.look_at(&event);
+                first.on_event(&event);
             }
             if let Some(sink) = &sink {
                 sink(event);
@@ -143,7 +143,7 @@ async fn announced<T>(begin: impl Future<Output = T>, topics: &[String], limit: 
         Err(_) => {
             let topics = topics.join(", ");
             tracing::warn!(
-                "no broker has told about {topics} yet; waiting up to {limit:?} (default.api.timeout.ms)"
+                "no broker has returned metadata of {topics} yet; waiting up to {limit:?} (default.api.timeout.ms)"
             );
             begin.await
         }
@@ -280,7 +280,7 @@ impl Reading {
             };
             let Some(polled) = polled else { break };
             let group = self.consumer.config().group_id.as_deref().unwrap_or_default();
-            self.first = self.first.take().and_then(|first| first.tell(group));
+            self.first = self.first.take().and_then(|first| first.announce(group));
             match polled {
                 Ok(records) => {
                     self.print(&records)?;

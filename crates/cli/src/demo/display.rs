@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn an_object_has_the_same_and_leaves_out_who_has_left() {
         let mut board = board();
-        board.stands(0, MemberStatus::Gone);
+        board.set_status(0, MemberStatus::Gone);
         let object = object(&board);
         assert_eq!(
             (&object["at"], &object["lag"], &object["rebalances"]),

@@ -88,7 +88,7 @@ fn text(letter: &Letter<'_>) -> String {
     let bytes = |bytes: Option<&[u8]>| match bytes.map(std::str::from_utf8) {
         None => "null".to_owned(),
         Some(Ok(text)) => text.to_owned(),
-        Some(Err(_)) => format!("{} bytes that are no text", bytes.map_or(0, <[u8]>::len)),
+        Some(Err(_)) => format!("{} bytes that are not text", bytes.map_or(0, <[u8]>::len)),
     };
     line("key", &bytes(record.key()));
     line("value", &bytes(record.value()));
