@@ -361,7 +361,7 @@ fn a_topic_that_is_waited_for_is_named_meanwhile() {
     )));
     assert_eq!(read.code, Some(1), "{read:?}");
     let waiting =
-        read.stderr.lines().position(|line| line.contains("told about orders yet; waiting up to 2.5s"));
+        read.stderr.lines().position(|line| line.contains("returned metadata of orders yet; waiting up to 2.5s"));
     assert!(waiting.is_some_and(|line| line + 1 < read.stderr.lines().count()), "{read:?}");
 }
 
