@@ -30,7 +30,7 @@ const TOPICS: usize = 200;
 const PARTITIONS: i32 = 1000;
 
 /// The subscription of each member, by its id.
-type Told = BTreeMap<String, Bytes>;
+type MemberBytes = BTreeMap<String, Bytes>;
 
 fn wants(member: usize, topic: usize) -> bool {
     if topic < TOPICS / 10 { (member + topic).is_multiple_of(20) } else { (topic * 7 + member * 13) % 10 < 4 }
@@ -40,9 +40,9 @@ fn partitions() -> Partitions {
     (0..TOPICS).map(|topic| (format!("topic-{topic:04}"), PARTITIONS)).collect()
 }
 
-fn round(strategy: &Strategy, partitions: &Partitions, told: &Told) -> Told {
+fn round(strategy: &Strategy, partitions: &Partitions, encoded: &MemberBytes) -> MemberBytes {
     let mut subscriptions = Subscriptions::default();
-    let members: Members = told
+    let members: Members = encoded
         .iter()
         .map(|(id, bytes)| (id.clone(), subscriptions.decode(strategy, None, bytes.clone()).unwrap()))
         .collect();
@@ -54,8 +54,8 @@ fn round(strategy: &Strategy, partitions: &Partitions, told: &Told) -> Told {
 }
 
 /// The subscriptions of members that were given this in generation 1.
-fn told(assignor: BuiltIn, alike: bool, members: usize, given: &Told) -> Told {
-    let told = (0..members).map(|member| {
+fn encode_subscriptions(assignor: BuiltIn, alike: bool, members: usize, given: &MemberBytes) -> MemberBytes {
+    let encoded = (0..members).map(|member| {
         let id = format!("member-{member:05}");
         let topics = (0..TOPICS).filter(|topic| alike || wants(member, *topic));
         let had = given.get(&id).map(|bytes| owned(bytes.clone()));
@@ -69,7 +69,7 @@ fn told(assignor: BuiltIn, alike: bool, members: usize, given: &Told) -> Told {
         };
         (id, subscription.encode_versioned(3).unwrap())
     });
-    told.collect()
+    encoded.collect()
 }
 
 fn owned(assignment: Bytes) -> Vec<TopicPartition> {
@@ -96,18 +96,18 @@ fn previous(owned: &[TopicPartition]) -> Bytes {
     w.into_bytes()
 }
 
-fn measure(bencher: Bencher<'_, '_>, assignor: BuiltIn, told: &Told) {
+fn measure(bencher: Bencher<'_, '_>, assignor: BuiltIn, encoded: &MemberBytes) {
     let (strategy, partitions) = (Strategy::from(assignor), partitions());
     bencher
         .counter(ItemsCount::new(TOPICS * PARTITIONS as usize))
-        .bench_local(|| round(black_box(&strategy), black_box(&partitions), black_box(told)));
+        .bench_local(|| round(black_box(&strategy), black_box(&partitions), black_box(encoded)));
 }
 
 /// Equal subscriptions, or not.
 const ALIKE: [bool; 2] = [true, false];
 
 fn fresh(bencher: Bencher<'_, '_>, assignor: BuiltIn, alike: bool) {
-    measure(bencher, assignor, &told(assignor, alike, MEMBERS, &Told::new()));
+    measure(bencher, assignor, &encode_subscriptions(assignor, alike, MEMBERS, &MemberBytes::new()));
 }
 
 #[divan::bench(args = ALIKE)]
@@ -134,16 +134,16 @@ fn sticky_fresh(bencher: Bencher<'_, '_>, (assignor, equal): (BuiltIn, bool)) {
 
 #[divan::bench(args = STICKY)]
 fn sticky_left(bencher: Bencher<'_, '_>, (assignor, equal): (BuiltIn, bool)) {
-    let fresh = told(assignor, equal, MEMBERS, &Told::new());
+    let fresh = encode_subscriptions(assignor, equal, MEMBERS, &MemberBytes::new());
     let given = round(&assignor.into(), &partitions(), &fresh);
-    let mut left = told(assignor, equal, MEMBERS, &given);
+    let mut left = encode_subscriptions(assignor, equal, MEMBERS, &given);
     left.remove(&format!("member-{:05}", MEMBERS / 2));
     measure(bencher, assignor, &left);
 }
 
 #[divan::bench(args = STICKY)]
 fn sticky_joined(bencher: Bencher<'_, '_>, (assignor, equal): (BuiltIn, bool)) {
-    let fresh = told(assignor, equal, MEMBERS - 1, &Told::new());
+    let fresh = encode_subscriptions(assignor, equal, MEMBERS - 1, &MemberBytes::new());
     let given = round(&assignor.into(), &partitions(), &fresh);
-    measure(bencher, assignor, &told(assignor, equal, MEMBERS, &given));
+    measure(bencher, assignor, &encode_subscriptions(assignor, equal, MEMBERS, &given));
 }

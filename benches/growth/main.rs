@@ -134,7 +134,7 @@ fn one(settings: &Settings, cluster: &Cluster, partitions: u32) -> Result<[Value
             Err(RecvTimeoutError::Timeout) => {}
         }
     };
-    let told = (|| {
+    let result = (|| {
         let (ready, idle) = (next(None)?, next(None)?);
         let load = Load::start(cluster.leader_port(), TOPIC, 1, settings.rate);
         let busy = next(Some(&load))?;
@@ -143,5 +143,5 @@ fn one(settings: &Settings, cluster: &Cluster, partitions: u32) -> Result<[Value
     })();
     let _ = reader.kill();
     let _ = reader.wait();
-    told
+    result
 }

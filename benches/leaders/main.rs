@@ -77,8 +77,8 @@ fn measure(settings: &Settings) -> Result<(), String> {
             let mut programs = vec![("offtake", std::env::current_exe().map_err(|error| error.to_string())?)];
             programs.extend(settings.before.clone().map(|before| ("before", before)));
             for (name, program) in programs {
-                let told = one(settings, *partitions, program)?;
-                let number = |name: &str| told[name].as_f64().unwrap_or(f64::NAN);
+                let result = one(settings, *partitions, program)?;
+                let number = |name: &str| result[name].as_f64().unwrap_or(f64::NAN);
                 println!(
                     "| {partitions} | {run} | {name} | {:.1} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
                     number("idle_cpu"),
@@ -104,7 +104,7 @@ fn one(settings: &Settings, partitions: u32, program: PathBuf) -> Result<Value, 
         .map_err(|error| error.to_string())?;
     let lines = reader.stdout.take().map(BufReader::new).ok_or("no stdout")?;
     let mut lines = lines.lines().map_while(Result::ok);
-    let told = (|| {
+    let result = (|| {
         let ready = lines.next().ok_or("the reader ended before it was ready")?;
         let moved = cluster.broker_goes_down()?;
         let mut stdin = reader.stdin.take().ok_or("no stdin")?;
@@ -115,5 +115,5 @@ fn one(settings: &Settings, partitions: u32, program: PathBuf) -> Result<Value, 
     std::thread::sleep(Duration::from_millis(50)); // it exits by itself
     reader.kill().ok();
     reader.wait().ok();
-    told
+    result
 }

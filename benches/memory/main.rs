@@ -191,7 +191,7 @@ fn read(case: &str, bootstrap: &str) -> Result<(), String> {
     let records = runtime.block_on(run(case, bootstrap)).map_err(|error| error.to_string())?;
     let status = std::fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
-    let peak: f64 = peak.and_then(|peak| peak.parse().ok()).ok_or("VmHWM is not told here")?;
+    let peak: f64 = peak.and_then(|peak| peak.parse().ok()).ok_or("VmHWM is not reported here")?;
     println!("{:.1} {records}", peak / 1024.0);
     Ok(())
 }

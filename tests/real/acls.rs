@@ -253,7 +253,7 @@ fn group_refused(operation: &str, protocol: &str, while_running: bool) {
         let (machine, began) = (Oversleep::new(), Instant::now());
         application.consumer.close(A_MOMENT * 4).await.ok(); // it reports offsets that cannot be committed
         let took = began.elapsed();
-        assert!(took < A_MOMENT * 5 + machine.allows(), "{took:?}");
+        assert!(took < A_MOMENT * 5 + machine.allowance(), "{took:?}");
     });
 }
 

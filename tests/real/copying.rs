@@ -125,7 +125,7 @@ enum Kind {
 
 /// A fault to members and brokers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Deed {
+enum Fault {
     /// `kill -9` of a member, and its restart.
     Kill,
     /// `kill -9` of all members: their committed results are checked before they restart.
@@ -140,8 +140,8 @@ enum Deed {
     Roll,
 }
 
-const DEEDS: [Deed; 6] =
-    [Deed::Kill, Deed::Sleep, Deed::KillBroker, Deed::SleepReplaced, Deed::Roll, Deed::KillAll];
+const FAULTS: [Fault; 6] =
+    [Fault::Kill, Fault::Sleep, Fault::KillBroker, Fault::SleepReplaced, Fault::Roll, Fault::KillAll];
 
 struct Member {
     kind: Kind,
@@ -220,7 +220,7 @@ impl<'a> Job<'a> {
     }
 
     /// Waits for the end of a process, and counts its messages.
-    fn bury(&mut self, kind: Kind, process: Running) -> Vec<String> {
+    fn collect(&mut self, kind: Kind, process: Running) -> Vec<String> {
         let finished = process.finish(PATIENCE);
         let mut last = Vec::new();
         let lines = finished.stdout.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -260,7 +260,7 @@ impl<'a> Job<'a> {
             if !self.members[nth].process.is_running() {
                 let kind = self.members[nth].kind;
                 let ended = self.replace(nth);
-                self.bury(kind, ended);
+                self.collect(kind, ended);
             }
         }
     }
@@ -290,46 +290,46 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn do_it(&mut self, deed: Deed, dice: &mut Dice) {
-        self.count(&format!("{deed:?}"));
+    fn inject(&mut self, fault: Fault, dice: &mut Dice) {
+        self.count(&format!("{fault:?}"));
         let nth = dice.index(self.members.len());
-        match deed {
-            Deed::Kill => {
+        match fault {
+            Fault::Kill => {
                 let kind = self.members[nth].kind;
                 self.members[nth].process.signal("KILL");
                 let ended = self.replace(nth);
-                self.bury(kind, ended);
+                self.collect(kind, ended);
                 self.go_on(Duration::from_secs(3 + dice.roll(6)));
             }
-            Deed::KillAll => {
+            Fault::KillAll => {
                 self.end_all();
                 self.agrees();
                 for nth in 0..self.members.len() {
                     let kind = self.members[nth].kind;
                     let ended = self.replace(nth);
-                    self.bury(kind, ended);
+                    self.collect(kind, ended);
                 }
                 self.go_on(Duration::from_secs(5));
             }
-            Deed::Sleep => {
+            Fault::Sleep => {
                 self.members[nth].process.signal("STOP");
                 self.go_on(PAST_ALL);
                 self.members[nth].process.signal("CONT");
                 self.go_on(Duration::from_secs(3));
             }
-            Deed::SleepReplaced => {
+            Fault::SleepReplaced => {
                 let kind = self.members[nth].kind;
                 self.members[nth].process.signal("STOP");
                 self.go_on(SESSION + Duration::from_secs(1));
                 let stopped = self.replace(nth);
                 self.go_on(Duration::from_secs(3));
                 stopped.signal("CONT");
-                let said = self.bury(kind, stopped);
+                let said = self.collect(kind, stopped);
                 if kind == Kind::Ours && said.iter().any(|event| event == "ready") {
                     assert_eq!(said.last().map(String::as_str), Some("fenced"), "{said:?}");
                 }
             }
-            Deed::KillBroker => {
+            Fault::KillBroker => {
                 let brokers = self.of.kafka.brokers();
                 let broker = dice.pick(brokers);
                 broker.kill9();
@@ -337,7 +337,7 @@ impl<'a> Job<'a> {
                 broker.start();
                 self.go_on(Duration::from_secs(3));
             }
-            Deed::Roll => {
+            Fault::Roll => {
                 for broker in self.of.kafka.brokers() {
                     broker.stop();
                     broker.start();
@@ -396,7 +396,7 @@ impl<'a> Job<'a> {
     }
 
     /// Asserts that Java's consumers read the input at the end, record by record.
-    fn judge(mut self) {
+    fn check_result(mut self) {
         let ends = self.ends(&self.input, "read_uncommitted");
         let began = Instant::now();
         self.wait("all is copied", true, |job| {
@@ -407,7 +407,7 @@ impl<'a> Job<'a> {
         self.end_all();
         self.agrees();
         for Member { kind, process, .. } in std::mem::take(&mut self.members) {
-            self.bury(kind, process);
+            self.collect(kind, process);
         }
         let (from, to) =
             (self.read(&self.input, "read_committed"), self.read(&self.output, "read_committed"));
@@ -450,8 +450,8 @@ fn span() -> Duration {
     Duration::from_secs(given.unwrap_or(if is_full { 600 } else { 0 }))
 }
 
-/// Makes `deeds` while the job runs, and in a long run all kinds, until the time is over.
-fn copies_each_record_once(of: &Shared, protocol: &str, kinds: &[Kind], deeds: &[Deed]) {
+/// Makes `faults` while the job runs, and in a long run all kinds, until the time is over.
+fn copies_each_record_once(of: &Shared, protocol: &str, kinds: &[Kind], faults: &[Fault]) {
     let seed = std::process::id().into();
     println!("seed {seed}");
     let mut dice = Dice::new(seed);
@@ -466,44 +466,44 @@ fn copies_each_record_once(of: &Shared, protocol: &str, kinds: &[Kind], deeds: &
             .ok_or_else(|| format!("{committed:?} is committed"))
     });
     let until = Instant::now() + span();
-    for deed in deeds {
-        job.do_it(*deed, &mut dice);
+    for fault in faults {
+        job.inject(*fault, &mut dice);
     }
-    let mut all = DEEDS;
+    let mut all = FAULTS;
     while Instant::now() < until {
         dice.shuffle(&mut all);
-        for deed in all {
-            job.do_it(deed, &mut dice);
+        for fault in all {
+            job.inject(fault, &mut dice);
         }
     }
     production.stop();
-    job.judge();
+    job.check_result();
 }
 
 #[test]
 #[ignore = "minutes with three brokers: scripts/test full runs it"]
 fn safe11_k10_a_job_whose_members_and_brokers_die_copies_each_record_once() {
-    let deeds = [Deed::Kill, Deed::SleepReplaced, Deed::KillBroker, Deed::KillAll];
-    copies_each_record_once(&three_brokers(), "cooperative-sticky", &[Kind::Ours; 3], &deeds);
+    let faults = [Fault::Kill, Fault::SleepReplaced, Fault::KillBroker, Fault::KillAll];
+    copies_each_record_once(&three_brokers(), "cooperative-sticky", &[Kind::Ours; 3], &faults);
 }
 
 #[test]
 #[ignore = "minutes with three brokers: scripts/test full runs it"]
 fn safe11_k10_a_job_of_the_consumer_protocol_copies_each_record_once_though_brokers_restart() {
-    copies_each_record_once(&three_brokers(), "consumer", &[Kind::Ours; 3], &[Deed::Roll, Deed::Kill]);
+    copies_each_record_once(&three_brokers(), "consumer", &[Kind::Ours; 3], &[Fault::Roll, Fault::Kill]);
 }
 
 #[test]
 fn safe11_k10_a_job_of_ours_and_javas_copies_each_record_once() {
     let kinds = [Kind::Ours, Kind::Java, Kind::Ours, Kind::Java];
-    copies_each_record_once(&three_brokers(), "range", &kinds, &[Deed::Kill, Deed::Sleep]);
+    copies_each_record_once(&three_brokers(), "range", &kinds, &[Fault::Kill, Fault::Sleep]);
 }
 
 fn on_one_broker(version: Version) {
     let kafka = Kafka::builder().version(version).start();
     let tool = JavaTool::start(&kafka);
     let of = Shared { kafka, tool };
-    copies_each_record_once(&of, "cooperative-sticky", &[Kind::Ours; 3], &[Deed::Kill, Deed::KillBroker]);
+    copies_each_record_once(&of, "cooperative-sticky", &[Kind::Ours; 3], &[Fault::Kill, Fault::KillBroker]);
 }
 
 #[test]

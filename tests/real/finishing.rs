@@ -333,7 +333,7 @@ fn c1_a_commit_is_retried_until_its_own_deadline() {
             let error = consumer.commit_within(&records, within).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
             let took = began.elapsed();
-            let bound = within + Duration::from_millis(700) + machine.allows();
+            let bound = within + Duration::from_millis(700) + machine.allowance();
             assert!(took >= within && took < bound, "{within:?}: {took:?}");
             let offsets = [(at("orders", 0), with(4, ""))];
             let error =
@@ -575,7 +575,7 @@ fn n2_a_commit_to_a_coordinator_that_is_away_ends_in_time_and_counts_when_it_is_
         let error = consumer.commit_finished_within(Duration::from_millis(500)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
         let took = began.elapsed();
-        assert!(took < Duration::from_millis(1500) + machine.allows(), "{took:?}");
+        assert!(took < Duration::from_millis(1500) + machine.allowance(), "{took:?}");
         cluster.withdraw(silent);
         consumer.commit_finished().await.unwrap();
         assert_eq!(committed(&consumer).await, [Some(10), None]);

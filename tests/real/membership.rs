@@ -387,12 +387,12 @@ fn n1_closing_in_the_middle_of_a_rebalance_is_bounded_and_leaves() {
         let (machine, began) = (Oversleep::new(), Instant::now());
         waits.close(Duration::from_secs(2)).await.unwrap();
         let took = began.elapsed();
-        assert!(took < Duration::from_millis(2300) + machine.allows(), "{took:?}");
+        assert!(took < Duration::from_millis(2300) + machine.allowance(), "{took:?}");
         // The member that was to revoke everything closes instead, and commits the records that it handed out.
         let began = Instant::now();
         holder.close(Duration::from_secs(5)).await.unwrap();
         let took = began.elapsed();
-        assert!(took < Duration::from_millis(5300) + machine.allows(), "{took:?}");
+        assert!(took < Duration::from_millis(5300) + machine.allowance(), "{took:?}");
         let deadline = Instant::now() + Duration::from_secs(4);
         while members(of, &group) > 0 {
             assert!(Instant::now() < deadline, "both have left, long before their sessions end");
@@ -425,12 +425,12 @@ fn n2_closing_is_bounded_when_the_broker_is_silent_and_when_it_is_gone() {
             let (machine, began) = (Oversleep::new(), Instant::now());
             assert!(consumer.poll(Duration::from_millis(200)).await.unwrap_or_default().is_empty());
             let took = began.elapsed();
-            assert!(took < Duration::from_millis(450) + machine.allows(), "LIVE7: {took:?}");
+            assert!(took < Duration::from_millis(450) + machine.allowance(), "LIVE7: {took:?}");
             let began = Instant::now();
             let closed = consumer.close(Duration::from_secs(1)).await;
             let took = began.elapsed();
             // LIVE7: its timeout + 100 ms; the rest is for busy machines.
-            let bound = Duration::from_millis(1400) + machine.allows();
+            let bound = Duration::from_millis(1400) + machine.allowance();
             assert!(took < bound, "silent: {silent}: {took:?} of {bound:?}");
             let error = closed.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Timeout, "what it could not commit, it says");

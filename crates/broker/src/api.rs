@@ -164,11 +164,11 @@ impl Model {
             R::ListTransactions(request) => self.handle_list_transactions(context, request),
             // Listeners with SASL answer it themselves (`runtime::secure`), unless the connection is authenticated already.
             R::SaslHandshake(_) => {
-                let code = self.tell_refused(context, ResponseError::IllegalSaslState);
+                let code = self.report_refusal(context, ResponseError::IllegalSaslState);
                 SaslHandshakeResponse::default().with_error_code(code).into()
             }
             R::SaslAuthenticate(_) => {
-                let code = self.tell_refused(context, ResponseError::IllegalSaslState);
+                let code = self.report_refusal(context, ResponseError::IllegalSaslState);
                 let why = "SaslAuthenticate request received after successful authentication";
                 SaslAuthenticateResponse::default()
                     .with_error_code(code)
@@ -184,7 +184,7 @@ impl Model {
         let named =
             is_software(&request.client_software_name) && is_software(&request.client_software_version);
         if context.version >= 3 && !named {
-            let code = self.tell_refused(context, ResponseError::InvalidRequest);
+            let code = self.report_refusal(context, ResponseError::InvalidRequest);
             return ApiVersionsResponse::default().with_error_code(code).into();
         }
         let mut response = self.api_versions(context.broker);
@@ -201,8 +201,9 @@ impl Model {
             return highest;
         }
         // Brokers that do not answer with the next epoch are older than the feature.
-        let speaks = self.faults.versions_of(broker, ApiKey::EndTxn).is_some_and(|(_, newest)| newest >= 5);
-        if speaks { self.config.transaction_version.clamp(0, highest) } else { 0 }
+        let has_epoch_per_transaction =
+            self.faults.versions_of(broker, ApiKey::EndTxn).is_some_and(|(_, newest)| newest >= 5);
+        if has_epoch_per_transaction { self.config.transaction_version.clamp(0, highest) } else { 0 }
     }
 
     fn api_versions(&self, broker: i32) -> ApiVersionsResponse {

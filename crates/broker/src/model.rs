@@ -203,14 +203,14 @@ impl Model {
     /// The broker that coordinates a group or a transactional id: the leader of its partition of the internal topic.
     pub(crate) fn coordinator_of(&self, key: &str) -> Option<i32> {
         self.faults.coordinator(key).filter(|broker| self.nodes.is_up(*broker)).or_else(|| {
-            let home = self.nodes.home_of(key)?;
+            let coordinator = self.nodes.usual_coordinator_of(key)?;
             // Until the controller notices, a dead broker still counts as the leader.
-            let node = self.nodes.all.get(&home)?;
+            let node = self.nodes.all.get(&coordinator)?;
             if node.up || node.fails_over.is_some() {
-                return Some(home);
+                return Some(coordinator);
             }
             let live: Vec<i32> = self.nodes.live().collect();
-            live.get(usize::try_from(home).ok()? % live.len().max(1)).copied()
+            live.get(usize::try_from(coordinator).ok()? % live.len().max(1)).copied()
         })
     }
 
@@ -254,7 +254,7 @@ impl Model {
     }
 
     /// Whether the broker at the other end of a connection supports this version of an API.
-    pub(crate) fn speaks(&self, connection: ConnectionId, api: ApiKey, version: i16) -> bool {
+    pub(crate) fn supports(&self, connection: ConnectionId, api: ApiKey, version: i16) -> bool {
         let broker = self.connections.open.get(&connection).map(|open| open.broker);
         let range = broker.and_then(|broker| self.faults.versions_of(broker, api));
         range.is_some_and(|(min, max)| (min..=max).contains(&version))

@@ -74,7 +74,7 @@ impl Nodes {
     }
 
     /// The broker of the partition of `__consumer_offsets` or `__transaction_state` to which a key is mapped.
-    pub(crate) fn home_of(&self, key: &str) -> Option<i32> {
+    pub(crate) fn usual_coordinator_of(&self, key: &str) -> Option<i32> {
         let partition = usize::try_from(partition_of(key)).ok()?;
         self.all.keys().nth(partition % self.all.len().max(1)).copied()
     }

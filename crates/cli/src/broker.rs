@@ -70,7 +70,7 @@ pub(crate) async fn run(common: &Common, args: Broker) -> Result<(), Failure> {
         if brokers == 1 { "a broker listens".to_owned() } else { format!("{brokers} brokers listen") },
         cluster.bootstrap()
     ));
-    tell_clients(&args, &cluster)?;
+    print_client_properties(&args, &cluster)?;
     stop.asked().await;
     cluster.shutdown().await;
     Ok(())
@@ -82,7 +82,7 @@ fn logins(args: &Broker) -> impl Iterator<Item = (SaslMechanism, &User)> {
 }
 
 /// Prints the properties that a client of a secured cluster needs, all but the password.
-fn tell_clients(args: &Broker, cluster: &Cluster) -> Result<(), Failure> {
+fn print_client_properties(args: &Broker, cluster: &Cluster) -> Result<(), Failure> {
     let authority = authority(args, cluster)?;
     let login = logins(args).next();
     let protocol = match (&authority, login) {

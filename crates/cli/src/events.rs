@@ -27,7 +27,7 @@ enum Note {
 
 /// Writes events from a thread of its own, so that the engine, which reports them, never waits for stderr.
 pub(crate) struct EventLog {
-    teller: Teller,
+    sender: EventSender,
     writer: JoinHandle<()>,
 }
 
@@ -35,7 +35,7 @@ impl EventLog {
     pub(crate) fn start() -> Result<Self, Failure> {
         let (notes, waiting) = sync_channel(WAITING);
         let left_out = Arc::<AtomicU64>::default();
-        let teller = Teller { notes, left_out: left_out.clone() };
+        let sender = EventSender { notes, left_out: left_out.clone() };
         let writer = Builder::new().name("offtake-events".to_owned());
         let writer = writer.spawn(move || {
             write(&waiting, &left_out, |text| {
@@ -43,26 +43,26 @@ impl EventLog {
             })
         });
         let writer = writer.map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
-        Ok(Self { teller, writer })
+        Ok(Self { sender, writer })
     }
 
     /// The handler for [`offtake::Builder::events`].
     pub(crate) fn sink(&self) -> impl Fn(Event) + Send + Sync + 'static {
-        let teller = self.teller();
+        let sender = self.sender();
         move |event| {
-            let (name, fields) = told(&event);
-            teller.tell(name, fields);
+            let (name, fields) = name_and_fields(&event);
+            sender.send(name, fields);
         }
     }
 
     /// Reports events that are not a consumer's.
-    pub(crate) fn teller(&self) -> Teller {
-        self.teller.clone()
+    pub(crate) fn sender(&self) -> EventSender {
+        self.sender.clone()
     }
 
     /// Waits until all events so far are written.
     pub(crate) fn finish(self) {
-        if self.teller.notes.send(Note::End).is_ok() {
+        if self.sender.notes.send(Note::End).is_ok() {
             let _ = self.writer.join();
         }
     }
@@ -70,15 +70,15 @@ impl EventLog {
 
 /// Reports events; cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Teller {
+pub(crate) struct EventSender {
     notes: SyncSender<Note>,
     /// How many were dropped since the writer last reported it.
     left_out: Arc<AtomicU64>,
 }
 
-impl Teller {
+impl EventSender {
     /// Reports an event with this name and these fields.
-    pub(crate) fn tell(&self, event: &str, fields: Value) {
+    pub(crate) fn send(&self, event: &str, fields: Value) {
         let line = line(event, Timestamp::now().as_millisecond(), fields).to_string();
         match self.notes.try_send(Note::Line(line)) {
             // A log line here would wait for stderr, too. The writer reports it once it can write again.
@@ -111,7 +111,7 @@ fn line(event: &str, at: i64, fields: Value) -> Value {
 }
 
 /// The name of a consumer's event, and its fields.
-pub(crate) fn told(event: &Event) -> (&'static str, Value) {
+pub(crate) fn name_and_fields(event: &Event) -> (&'static str, Value) {
     match event {
         Event::Assigned(change) => ("assigned", ownership(change)),
         Event::Revoked(change) => ("revoked", ownership(change)),
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     fn line_of(event: &Event) -> String {
-        let (name, fields) = told(event);
+        let (name, fields) = name_and_fields(event);
         line(name, 7, fields).to_string()
     }
 
@@ -230,17 +230,17 @@ mod tests {
     #[test]
     fn events_that_nobody_reads_hold_up_nobody_and_are_told_by_the_writer() {
         let (notes, waiting) = sync_channel(2);
-        let teller = Teller { notes, left_out: Arc::default() };
-        let left_out = teller.left_out.clone();
+        let sender = EventSender { notes, left_out: Arc::default() };
+        let left_out = sender.left_out.clone();
         let file = tempfile::NamedTempFile::new().unwrap();
         let subscriber = tracing_subscriber::fmt().with_writer(Mutex::new(file.reopen().unwrap())).finish();
         tracing::subscriber::with_default(subscriber, || {
-            (0..5).for_each(|nth| teller.tell("child", json!({ "nth": nth })));
+            (0..5).for_each(|nth| sender.send("child", json!({ "nth": nth })));
         });
         let mut logged = String::new();
         file.as_file().read_to_string(&mut logged).unwrap();
         assert_eq!(logged, "", "a log line would wait for stderr");
-        drop(teller);
+        drop(sender);
         let written = Mutex::new(Vec::new());
         write(&waiting, &left_out, |line| written.lock().unwrap().push(line.to_owned()));
         let written = written.into_inner().unwrap();

@@ -18,7 +18,7 @@ pub(crate) enum Failure {
     /// It could not be done: status 1, with this sentence as the last line on stderr.
     Failed(String),
     /// It was done, and the result is as bad as the user's limit: status 3.
-    Verdict(String),
+    LimitReached(String),
     /// Our output has no reader any more: no message.
     BrokenPipe,
 }
@@ -54,7 +54,7 @@ impl Failure {
                 say(format_args!("offtake: {}", visible(message)));
                 ExitCode::from(1)
             }
-            Self::Verdict(message) => {
+            Self::LimitReached(message) => {
                 say(format_args!("offtake: {}", visible(message)));
                 ExitCode::from(3)
             }
@@ -65,7 +65,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(message) | Self::Failed(message) | Self::Verdict(message) => f.write_str(message),
+            Self::Usage(message) | Self::Failed(message) | Self::LimitReached(message) => {
+                f.write_str(message)
+            }
             Self::BrokenPipe => f.write_str("the reader of our output is gone"),
         }
     }

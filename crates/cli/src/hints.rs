@@ -15,7 +15,7 @@ pub(crate) fn add(mut error: clap::Error) -> clap::Error {
             Some(format!("if that is a topic: `offtake consume {name}`"))
         }
         ErrorKind::MissingRequiredArgument if lacks(&error, "--topic ") => {
-            Some("`--all-topics` stands for all that the group has committed on".to_owned())
+            Some("`--all-topics` means all topics that the group has committed offsets of".to_owned())
         }
         _ => None,
     };
@@ -58,7 +58,7 @@ fn hint(option: &str) -> Option<&'static str> {
         "-J" => "kcat -J is `--json`",
         "-K" | "-D" => "kcat -K and -D are part of the format: `-f '%k\\t%s\\n'`",
         "-O" => "kcat -O is part of the format: `-f '%o %s\\n'`",
-        "-Z" => "null is told by `--json` (null), or in a format by %K and %S (-1)",
+        "-Z" => "null is shown by `--json` (null), or in a format by %K and %S (-1)",
         "-u" => "kcat -u is not needed: records are written as soon as they come",
         "-F" => "kcat -F is `--config FILE`",
         "-s" => "kcat -s: `--json` prints text as it is, and other bytes as base64",
@@ -119,18 +119,18 @@ mod tests {
             ("offtake groups --describe --group g", "`offtake groups describe GROUP`"),
             ("offtake groups describe --group g", "the group takes no option"),
             ("offtake lag -g audit", "`offtake lag GROUP`"),
-            ("offtake groups reset audit --to-earliest", "`--all-topics` stands for"),
+            ("offtake groups reset audit --to-earliest", "`--all-topics` means"),
             ("offtake my-orders", "`offtake consume my-orders`"),
         ] {
-            let told = refused(line);
-            assert!(told.contains(ours), "{line}: {told}");
+            let refusal = refused(line);
+            assert!(refusal.contains(ours), "{line}: {refusal}");
         }
         assert!(!refused("offtake topic").contains("if that is a topic"), "a command that is nearly right");
         assert!(
             !refused("offtake groups my-group").contains("if that is a topic"),
             "in the place of the second"
         );
-        let told = refused("offtake consume orders --nonsense");
-        assert!(!told.contains("kcat"), "{told}");
+        let refusal = refused("offtake consume orders --nonsense");
+        assert!(!refusal.contains("kcat"), "{refusal}");
     }
 }

@@ -27,22 +27,22 @@ pub(crate) async fn run(common: &Common, args: Box<args::Monitor>) -> Result<(),
     if let Some(path) = &args.dashboard {
         return write(path, GRAFANA_DASHBOARD);
     }
-    let mut stop = Stop::listen_but_hangup()?;
+    let mut stop = Stop::listen_without_hangup()?;
     let hangups = Hangups::new()?; // before anything slow: until then the signal ends the process
-    let told = complete(&args)?;
-    let settings = settings(&told)?;
-    let listen = told.listen.as_deref().unwrap_or(LISTEN);
+    let effective = complete(&args)?;
+    let settings = settings(&effective)?;
+    let listen = effective.listen.as_deref().unwrap_or(LISTEN);
     let listen = address(listen).await?;
     if !listen.ip().is_loopback() && settings.access.is_open() {
         tracing::warn!(
-            "{listen} can be reached from elsewhere, and everybody who does may read; --token-file and --password-file change that"
+            "{listen} is reachable from other hosts, and anybody who reaches it may read; --token-file and --password-file change that"
         );
     }
     let (changes, changed) = mpsc::channel(1);
-    let watching = Watching::new(common, &told.watch, offsets_topic(&told))?;
+    let watching = Watching::new(common, &effective.watch, offsets_topic(&effective))?;
     let watched_now = watching.watched().clone();
     let mut source = Reloading { watching, changed };
-    let monitor = Monitor::bind(listen, history(&told)?)
+    let monitor = Monitor::bind(listen, history(&effective)?)
         .await
         .map_err(|error| Failure::failed(format!("{error}; try another port (--listen)")))?;
     #[cfg(feature = "tls")]
@@ -51,7 +51,7 @@ pub(crate) async fn run(common: &Common, args: Box<args::Monitor>) -> Result<(),
     let scheme = "http";
     say(format_args!("offtake: the monitor is at {scheme}://{}", monitor.address()));
     let (settings, watched) = watch::channel(settings);
-    let reloads = reload(hangups, common, &args, (&told, watched_now), &settings, &changes);
+    let reloads = reload(hangups, common, &args, (&effective, watched_now), &settings, &changes);
     let ended = tokio::select! {
         () = monitor.run(&mut source, watched, stop.asked()) => Ok(()),
         reloads = reloads => reloads,
@@ -97,14 +97,14 @@ async fn reload(
     let fixed = |args: &args::Monitor| (args.listen.clone(), args.history.clone(), args.history_size);
     loop {
         hangups.next().await;
-        let read = complete(args).and_then(|told| {
-            let settings = self::settings(&told)?;
-            let watching = Watching::new(common, &told.watch, offsets_topic(&told))?;
-            Ok((told, settings, watching))
+        let read = complete(args).and_then(|effective| {
+            let settings = self::settings(&effective)?;
+            let watching = Watching::new(common, &effective.watch, offsets_topic(&effective))?;
+            Ok((effective, settings, watching))
         });
         match read {
-            Ok((told, new, watching)) => {
-                if fixed(&told) != fixed(before) {
+            Ok((effective, new, watching)) => {
+                if fixed(&effective) != fixed(before) {
                     tracing::warn!(
                         "listen, history and history-size stay as they are until the monitor is restarted"
                     );
@@ -115,9 +115,9 @@ async fn reload(
                     watched_now.clone_from(watching.watched());
                     let _ = changes.send(watching).await;
                 }
-                say(format_args!("offtake: the settings were reloaded"));
+                say(format_args!("offtake: settings reloaded"));
             }
-            Err(failure) => say(format_args!("offtake: the settings stay as they were: {failure}")),
+            Err(failure) => say(format_args!("offtake: settings not reloaded: {failure}")),
         }
     }
 }
@@ -202,7 +202,7 @@ fn secrets(path: &Path) -> Result<Vec<String>, Failure> {
     let lines: Vec<_> =
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
     if lines.is_empty() {
-        return Err(Failure::Usage(format!("{} has no secret in it", path.display())));
+        return Err(Failure::Usage(format!("{} contains no secret", path.display())));
     }
     Ok(lines)
 }

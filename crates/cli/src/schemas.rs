@@ -83,7 +83,7 @@ async fn list(registry: &SchemaRegistry, json: bool, output: &mut Output) -> Res
         output.sheet(&sheet);
     }
     output.flush()?;
-    crate::lag::told(&failures)
+    crate::lag::report_failures(&failures)
 }
 
 async fn show(

@@ -155,7 +155,7 @@ fn apply<C: Properties>(
                 left_out.push(name);
             }
             (Origin::Argument, ConfigError::Foreign { .. }, Some(foreign)) => foreign.push(name.to_owned()),
-            (origin, error, _) => mistakes.push(format!("{origin}: {}", mistake(error))),
+            (origin, error, _) => mistakes.push(format!("{origin}: {}", property_error(error))),
         }
     }
     if let (Some(file), false) = (settings.file(), left_out.is_empty()) {
@@ -172,7 +172,7 @@ fn apply<C: Properties>(
 }
 
 /// An error in a property, in the command's terms.
-fn mistake(error: &ConfigError) -> String {
+fn property_error(error: &ConfigError) -> String {
     match error {
         ConfigError::Foreign { name, owner, client } => {
             format!("property `{name}` is {owner}, and {client} does not take it")
@@ -203,10 +203,10 @@ mod tests {
         let config = of(&common(&[])).unwrap();
         assert_eq!(config.client.default_api_timeout, Duration::from_secs(10));
         assert!(!config.allow_auto_create_topics);
-        let told = of(&common(&[("default.api.timeout.ms", "3000"), ("allow.auto.create.topics", "true")]));
-        let told = told.unwrap();
-        assert_eq!(told.client.default_api_timeout, Duration::from_secs(3));
-        assert!(told.allow_auto_create_topics);
+        let read = of(&common(&[("default.api.timeout.ms", "3000"), ("allow.auto.create.topics", "true")]));
+        let read = read.unwrap();
+        assert_eq!(read.client.default_api_timeout, Duration::from_secs(3));
+        assert!(read.allow_auto_create_topics);
     }
 
     #[test]
@@ -260,7 +260,7 @@ mod tests {
         let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let options = Common { config: Some(path), properties, ..Common::default() };
         let variables = environment(&[("OFFTAKE_X_CHECK_CRCS", "maybe")]);
-        let told = config_from(&options, &variables).unwrap_err().to_string();
+        let refused = config_from(&options, &variables).unwrap_err().to_string();
         for part in [
             "OFFTAKE_X_CHECK_CRCS",
             "wrong.properties",
@@ -268,9 +268,9 @@ mod tests {
             "-X: property `acks` is",
             "max.poll.records",
         ] {
-            assert!(told.contains(part), "{part}: {told}");
+            assert!(refused.contains(part), "{part}: {refused}");
         }
-        assert!(!told.contains("Config::"), "{told}");
+        assert!(!refused.contains("Config::"), "{refused}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
 /// One request often arrives as two signals: `timeout` signals its child and then the whole process group, and
 /// a terminal does the same beside a wrapper that forwards signals. A signal within this time after the first
 /// is not a second request.
-const SAME_WISH: Duration = Duration::from_millis(500);
+const SAME_REQUEST: Duration = Duration::from_millis(500);
 
 /// Whether a signal asked us to stop.
 #[derive(Clone, Debug)]
@@ -37,13 +37,13 @@ impl Stop {
     }
 
     /// The same without a message, for SIGINT and SIGTERM only: SIGHUP means something else.
-    pub(crate) fn listen_but_hangup() -> Result<Self, Failure> {
-        Self::listen_with(Signals::but_hangup, || {}, || {})
+    pub(crate) fn listen_without_hangup() -> Result<Self, Failure> {
+        Self::listen_with(Signals::without_hangup, || {}, || {})
     }
 
-    /// The same without a message; `farewell` is called before the second signal ends the process.
-    pub(crate) fn listen_and(farewell: impl FnOnce() + Send + 'static) -> Result<Self, Failure> {
-        Self::listen_with(Signals::new, || {}, farewell)
+    /// The same without a message; `on_exit` is called before the second signal ends the process.
+    pub(crate) fn listen_with_exit_hook(on_exit: impl FnOnce() + Send + 'static) -> Result<Self, Failure> {
+        Self::listen_with(Signals::new, || {}, on_exit)
     }
 
     #[expect(
@@ -53,7 +53,7 @@ impl Stop {
     fn listen_with(
         signals: fn() -> io::Result<Signals>,
         notice: impl FnOnce() + Send + 'static,
-        farewell: impl FnOnce() + Send + 'static,
+        on_exit: impl FnOnce() + Send + 'static,
     ) -> Result<Self, Failure> {
         let (ask, asked) = watch::channel(false);
         let mut signals =
@@ -63,10 +63,10 @@ impl Stop {
             let _ = ask.send(true);
             notice();
             let first = now();
-            while now() - first < SAME_WISH {
+            while now() - first < SAME_REQUEST {
                 signals.next().await;
             }
-            farewell();
+            on_exit();
             std::process::exit(130);
         });
         Ok(Self { asked })
@@ -101,11 +101,11 @@ struct Signals {
 impl Signals {
     fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        let hangup = if heeds_hangup() { Some(signal(SignalKind::hangup())?) } else { None };
-        Ok(Self { hangup, ..Self::but_hangup()? })
+        let hangup = if hangup_is_fatal() { Some(signal(SignalKind::hangup())?) } else { None };
+        Ok(Self { hangup, ..Self::without_hangup()? })
     }
 
-    fn but_hangup() -> io::Result<Self> {
+    fn without_hangup() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -131,7 +131,7 @@ impl Signals {
 
 /// Whether SIGHUP would end this process, as Linux reports. Where that is unknown, the signal is left alone.
 #[cfg(unix)]
-fn heeds_hangup() -> bool {
+fn hangup_is_fatal() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     ignored_signals(&status).is_some_and(|ignored| ignored & 1 == 0)
 }
@@ -152,7 +152,7 @@ impl Signals {
         Ok(Self)
     }
 
-    fn but_hangup() -> std::io::Result<Self> {
+    fn without_hangup() -> std::io::Result<Self> {
         Ok(Self)
     }
 

@@ -97,7 +97,7 @@ fn one_owner(history: &History, holds: &[Hold], wrong: &mut Vec<String>) {
                 second.from >= from + session - HEARTBEAT - NOISE && *from <= first.to && first.to >= *to
             };
             let excused = first.gone == Gone::Lost
-                && (first.to - second.from <= NOISE || life(history, first.member).naps.iter().any(slept));
+                && (first.to - second.from <= NOISE || life(history, first.member).stops.iter().any(slept));
             if !excused {
                 wrong.push(format!("SAFE6: {first:?} was still on when {second:?} began"));
             }
@@ -164,7 +164,7 @@ fn repeats(history: &History, holds: &[Hold], deliveries: &Deliveries, wrong: &m
             });
             // A sleeper prints the records of its last poll when it wakes.
             let in_hand = life(history, second)
-                .naps
+                .stops
                 .iter()
                 .any(|(_, woken)| (*woken..woken + 2 * HEARTBEAT + NOISE).contains(&again));
             if !followed && !in_hand {
@@ -245,7 +245,7 @@ fn commits(history: &History, holds: &[Hold], deliveries: &Deliveries, wrong: &m
 fn nothing_stale(history: &History, holds: &[Hold], wrong: &mut Vec<String>) {
     let session = i64::try_from(SESSION.as_millis()).expect("a few seconds");
     for life in &history.lives {
-        for (from, woken) in &life.naps {
+        for (from, woken) in &life.stops {
             let known = |at: &i64| (*woken..woken + KNOWN).contains(at);
             let Some(lost) = life.named("lost").map(flow::at).find(known) else {
                 // In the consumer protocol a coordinator that starts anew counts from there, and the member may not be too late.

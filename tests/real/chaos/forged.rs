@@ -37,7 +37,7 @@ fn story() -> History {
         name: 1,
         records: (0..6).map(|offset| record(offset, 1_100 + 100 * offset)).collect(),
         events: vec![change("assigned", 1_000, &[0], 1), committed(2_000, 4)],
-        naps: Vec::new(),
+        stops: Vec::new(),
         late: 0,
         end: End::Killed { at: KILLED, held: BTreeSet::from([0]) },
     };
@@ -49,7 +49,7 @@ fn story() -> History {
             committed(13_000, 10),
             change("revoked", 14_000, &[0], 2),
         ],
-        naps: Vec::new(),
+        stops: Vec::new(),
         late: 0,
         end: End::Left,
     };
@@ -88,10 +88,10 @@ fn assigned_at(history: &mut History, at: i64) {
 }
 
 /// Member 1 is not killed but stopped from [`KILLED`] to `to`.
-fn nap(history: &mut History, to: i64) {
+fn stop(history: &mut History, to: i64) {
     let life = first(history);
     life.end = End::Left;
-    life.naps.push((KILLED, to));
+    life.stops.push((KILLED, to));
     life.events.push(change("lost", to + 50, &[0], 1));
 }
 
@@ -100,7 +100,7 @@ fn the_check_finds_nothing_in_a_story_that_is_fine() {
     assert_eq!(found(|_| {}), [] as [String; 0]);
     // A member sleeps past its session, and prints the records of its last poll when it wakes.
     let slept = found(|history| {
-        nap(history, 12_500);
+        stop(history, 12_500);
         first(history).records.push(record(6, 12_510));
     });
     assert_eq!(slept, [] as [String; 0]);
@@ -154,7 +154,7 @@ fn safe5_safe6_the_check_finds_two_owners() {
     });
     // Assigned to another long before the sleeper's session ended.
     assert_found("SAFE6", |history| {
-        nap(history, 12_500);
+        stop(history, 12_500);
         assigned_at(history, KILLED + 3_000);
     });
 }
@@ -177,18 +177,18 @@ fn safe9_the_check_finds_callbacks_out_of_turn() {
 fn live5_m4_the_check_finds_late_heirs_and_stale_records() {
     assert_found("LIVE5", |history| assigned_at(history, KILLED + 12_000));
     assert_found("M4", |history| {
-        nap(history, 12_500);
+        stop(history, 12_500);
         first(history).records.extend((0..200).map(|nth| record(5, 12_505 + nth)));
     });
     // It slept past its session, and got no event about it.
     assert_found("M4", |history| {
-        nap(history, 12_500);
+        stop(history, 12_500);
         first(history).events.pop();
         first(history).events.push(change("revoked", 12_550, &[0], 1));
     });
     // Once it knows, not a single record more.
     assert_found("M4", |history| {
-        nap(history, 12_500);
+        stop(history, 12_500);
         history.protocol = Protocol::Consumer;
         first(history).records.push(record(6, 13_500));
     });

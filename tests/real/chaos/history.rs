@@ -26,7 +26,7 @@ pub(super) struct Life {
     pub(super) records: Vec<(Printed, i64)>,
     pub(super) events: Vec<Value>,
     /// From when until when it was stopped.
-    pub(super) naps: Vec<(i64, i64)>,
+    pub(super) stops: Vec<(i64, i64)>,
     /// The longest delay of its output in the pipe while it was awake: the machine adds it to every delivery.
     pub(super) late: i64,
     pub(super) end: End,
@@ -141,6 +141,6 @@ impl Life {
     pub(super) fn awake_at(&self, at: i64) -> i64 {
         let lost = |from: i64| self.named("lost").map(flow::at).find(|lost| *lost >= from);
         let within = |(from, _): &&(i64, i64)| lost(*from).is_some_and(|lost| (*from..=lost).contains(&at));
-        self.naps.iter().find(within).map_or(at, |(from, _)| *from)
+        self.stops.iter().find(within).map_or(at, |(from, _)| *from)
     }
 }

@@ -7,10 +7,10 @@
 //! the nemesis repeat the choices of the seed that it printed; the interleaving of processes and brokers is not
 //! reproducible.
 
-mod cast;
 mod check;
 mod forged;
 mod history;
+mod members;
 mod nemesis;
 mod world;
 
@@ -72,7 +72,7 @@ fn chaos(protocol: Protocol) {
     let (seed, size) = (seed(), Size::of_env());
     eprintln!("chaos, {protocol:?}: OFFTAKE_CHAOS_SEED={seed}");
     let mut world = World::begin(protocol, seed);
-    Nemesis::new(seed, size).haunt(&mut world);
+    Nemesis::new(seed, size).run(&mut world);
     let done = world.done();
     let history = world.end();
     let found = check::check(&history);

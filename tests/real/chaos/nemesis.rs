@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use offtake_tests::{Api, Dice, Harm, Proxy, Rule};
 
-use super::cast::Member;
+use super::members::Member;
 use super::world::World;
 use super::{MEMBERS, PARTITIONS, Protocol, SESSION, Size};
 
 /// A fault to members and brokers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Deed {
+enum MemberFault {
     Join,
     Leave,
     /// `kill -9`.
@@ -31,7 +31,7 @@ enum Deed {
 
 /// A fault to connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Talk {
+enum ConnectionFault {
     Drop,
     Delay,
     Cut,
@@ -41,29 +41,36 @@ enum Talk {
 }
 
 /// One fault each; some of them at once.
-const SHORT: [(&[Deed], Option<Talk>); 7] = [
-    (&[Deed::Join], Some(Talk::Delay)),
-    (&[Deed::Leave], Some(Talk::Drop)),
-    (&[Deed::Kill, Deed::Sleep], Some(Talk::Cut)),
-    (&[Deed::MoveLeaders], Some(Talk::Stall)),
-    (&[Deed::Corrupt], Some(Talk::Slow)),
-    (&[Deed::KillCoordinator], None),
-    (&[Deed::Roll], Some(Talk::Refuse)),
+const SHORT: [(&[MemberFault], Option<ConnectionFault>); 7] = [
+    (&[MemberFault::Join], Some(ConnectionFault::Delay)),
+    (&[MemberFault::Leave], Some(ConnectionFault::Drop)),
+    (&[MemberFault::Kill, MemberFault::Sleep], Some(ConnectionFault::Cut)),
+    (&[MemberFault::MoveLeaders], Some(ConnectionFault::Stall)),
+    (&[MemberFault::Corrupt], Some(ConnectionFault::Slow)),
+    (&[MemberFault::KillCoordinator], None),
+    (&[MemberFault::Roll], Some(ConnectionFault::Refuse)),
 ];
-const DEEDS: [Deed; 8] = [
-    Deed::Join,
-    Deed::Leave,
-    Deed::Kill,
-    Deed::Sleep,
-    Deed::Corrupt,
-    Deed::KillCoordinator,
-    Deed::Roll,
-    Deed::MoveLeaders,
+const MEMBER_FAULTS: [MemberFault; 8] = [
+    MemberFault::Join,
+    MemberFault::Leave,
+    MemberFault::Kill,
+    MemberFault::Sleep,
+    MemberFault::Corrupt,
+    MemberFault::KillCoordinator,
+    MemberFault::Roll,
+    MemberFault::MoveLeaders,
 ];
 /// A corrupted batch that no member has reported after this long was probably thrown away. (A member that reports it
-/// later is buried when the group settles.)
+/// later is collected when the group settles.)
 const NOTICED: Duration = Duration::from_secs(8);
-const TALK: [Talk; 6] = [Talk::Drop, Talk::Delay, Talk::Cut, Talk::Stall, Talk::Slow, Talk::Refuse];
+const CONNECTION_FAULTS: [ConnectionFault; 6] = [
+    ConnectionFault::Drop,
+    ConnectionFault::Delay,
+    ConnectionFault::Cut,
+    ConnectionFault::Stall,
+    ConnectionFault::Slow,
+    ConnectionFault::Refuse,
+];
 
 pub(super) struct Nemesis {
     dice: Dice,
@@ -76,94 +83,105 @@ impl Nemesis {
     }
 
     /// Runs until every fault has happened often enough.
-    pub(super) fn haunt(mut self, world: &mut World) {
-        let mut told = 0;
-        while told < self.size.times || world.taken() < self.size.records {
-            let mut rounds = if self.size.times == 1 { self.short(told) } else { self.long() };
+    pub(super) fn run(mut self, world: &mut World) {
+        let mut passes = 0;
+        while passes < self.size.times || world.taken() < self.size.records {
+            let mut rounds = if self.size.times == 1 { self.short(passes) } else { self.long() };
             self.dice.shuffle(&mut rounds);
-            for (deeds, talk) in rounds {
-                if told >= self.size.times && world.taken() >= self.size.records {
+            for (faults, connection_fault) in rounds {
+                if passes >= self.size.times && world.taken() >= self.size.records {
                     break;
                 }
-                self.round(world, &deeds, talk);
+                self.round(world, &faults, connection_fault);
             }
-            told += 1;
+            passes += 1;
         }
     }
 
     /// When each happened once and too few records were produced yet (on a busy machine), waits.
-    fn short(&self, told: usize) -> Vec<(Vec<Deed>, Option<Talk>)> {
-        match told {
-            0 => SHORT.iter().map(|(deeds, talk)| (deeds.to_vec(), *talk)).collect(),
+    fn short(&self, passes: usize) -> Vec<(Vec<MemberFault>, Option<ConnectionFault>)> {
+        match passes {
+            0 => {
+                SHORT.iter().map(|(faults, connection_fault)| (faults.to_vec(), *connection_fault)).collect()
+            }
             _ => vec![(Vec::new(), None)],
         }
     }
 
     /// Each fault once, beside connection faults of any kind.
-    fn long(&mut self) -> Vec<(Vec<Deed>, Option<Talk>)> {
-        let mut talks = [TALK.as_slice(), &TALK].concat();
-        self.dice.shuffle(&mut talks);
-        DEEDS.iter().zip(talks).map(|(deed, talk)| (vec![*deed], Some(talk))).collect()
+    fn long(&mut self) -> Vec<(Vec<MemberFault>, Option<ConnectionFault>)> {
+        let mut connection_faults = [CONNECTION_FAULTS.as_slice(), &CONNECTION_FAULTS].concat();
+        self.dice.shuffle(&mut connection_faults);
+        MEMBER_FAULTS
+            .iter()
+            .zip(connection_faults)
+            .map(|(fault, connection_fault)| (vec![*fault], Some(connection_fault)))
+            .collect()
     }
 
-    fn round(&mut self, world: &mut World, deeds: &[Deed], talk: Option<Talk>) {
-        if let Some(talk) = talk {
-            self.talk(world, talk);
+    fn round(
+        &mut self,
+        world: &mut World,
+        faults: &[MemberFault],
+        connection_fault: Option<ConnectionFault>,
+    ) {
+        if let Some(connection_fault) = connection_fault {
+            self.inject_connection_fault(world, connection_fault);
         }
-        for deed in deeds {
-            self.deed(world, *deed);
+        for fault in faults {
+            self.inject_member_fault(world, *fault);
         }
         for broker in world.at.kafka.brokers() {
             world.at.kafka.proxy(broker.id()).heal();
         }
         world.settle();
         let mut woken = false;
-        for member in world.cast.iter_mut().filter(|member| member.is_asleep()) {
+        for member in world.members.iter_mut().filter(|member| member.is_asleep()) {
             member.wake();
             woken = true;
         }
         if woken {
             world.note("wake", "");
         }
-        while world.cast.len() < MEMBERS {
+        while world.members.len() < MEMBERS {
             world.join();
             woken = true;
         }
         if woken {
             world.settle();
         }
-        if deeds.is_empty() {
+        if faults.is_empty() {
             std::thread::sleep(Duration::from_secs(1));
         }
     }
 
-    fn deed(&mut self, world: &mut World, deed: Deed) {
-        let victim = self.dice.index(world.cast.len());
-        let name = world.cast.get(victim).map_or(0, |member| member.name);
-        world.note(&format!("{deed:?}"), &format!("(member {name}, where it is one)"));
-        match deed {
-            Deed::Join => world.join(),
-            Deed::Leave => {
-                if let Some(member) = world.cast.get(victim) {
+    fn inject_member_fault(&mut self, world: &mut World, fault: MemberFault) {
+        let victim = self.dice.index(world.members.len());
+        let name = world.members.get(victim).map_or(0, |member| member.name);
+        world.note(&format!("{fault:?}"), &format!("(member {name}, where it is one)"));
+        match fault {
+            MemberFault::Join => world.join(),
+            MemberFault::Leave => {
+                if let Some(member) = world.members.get(victim) {
                     member.ask_to_leave();
                 }
-                world.bury(victim, Member::leave);
+                world.collect(victim, Member::leave);
             }
-            Deed::Kill => world.bury(victim, Member::kill),
-            Deed::Sleep => {
-                if let Some(member) = world.cast.get_mut(victim) {
+            MemberFault::Kill => world.collect(victim, Member::kill),
+            MemberFault::Sleep => {
+                if let Some(member) = world.members.get_mut(victim) {
                     member.sleep();
                 }
                 std::thread::sleep(SESSION); // no condition to wait for: its time stands still, ours must not
             }
-            Deed::Corrupt => self.corrupt(world),
-            Deed::KillCoordinator => {
+            MemberFault::Corrupt => self.corrupt(world),
+            MemberFault::KillCoordinator => {
                 let broker = world.at.kafka.broker(world.coordinator());
                 broker.kill9();
                 broker.start();
                 world.wait_in_sync();
             }
-            Deed::Roll => {
+            MemberFault::Roll => {
                 let count = if self.size.times == 1 { 1 } else { 3 };
                 let first = self.dice.roll(3);
                 for turn in first..first + count {
@@ -173,7 +191,7 @@ impl Nemesis {
                     world.wait_in_sync();
                 }
             }
-            Deed::MoveLeaders => {
+            MemberFault::MoveLeaders => {
                 for _ in 0..4 {
                     let partition = self.partition();
                     let to = world.at.tool.leader(&world.topic, partition) % 3 + 1;
@@ -196,7 +214,7 @@ impl Nemesis {
             world.at.kafka.proxy(broker).rule(Rule::next(Api::FETCH, Harm::Corrupt));
             let deadline = Instant::now() + NOTICED;
             while Instant::now() < deadline {
-                if world.bury_refused() {
+                if world.collect_refused() {
                     return;
                 }
                 std::thread::sleep(Duration::from_millis(20));
@@ -206,28 +224,30 @@ impl Nemesis {
     }
 
     /// Until the end of the round.
-    fn talk(&mut self, world: &mut World, talk: Talk) {
+    fn inject_connection_fault(&mut self, world: &mut World, connection_fault: ConnectionFault) {
         // A proxy of any broker, and that of the coordinator, which every member uses.
         let any = i32::try_from(self.dice.roll(3) + 1).expect("one of three");
         let coordinator = world.coordinator();
-        world.note(&format!("{talk:?}"), &format!("(brokers {any} and {coordinator})"));
-        let ids: BTreeSet<i32> = match talk {
-            Talk::Drop | Talk::Delay | Talk::Cut => [any, coordinator].into(),
-            Talk::Stall | Talk::Slow | Talk::Refuse => [any].into(),
+        world.note(&format!("{connection_fault:?}"), &format!("(brokers {any} and {coordinator})"));
+        let ids: BTreeSet<i32> = match connection_fault {
+            ConnectionFault::Drop | ConnectionFault::Delay | ConnectionFault::Cut => {
+                [any, coordinator].into()
+            }
+            ConnectionFault::Stall | ConnectionFault::Slow | ConnectionFault::Refuse => [any].into(),
         };
         let brokers = world.at.kafka.brokers().iter().filter(|broker| ids.contains(&broker.id()));
         let proxies: Vec<&Proxy> = brokers.map(|broker| world.at.kafka.proxy(broker.id())).collect();
-        proxies.into_iter().for_each(|proxy| self.harm(proxy, world.protocol, talk));
+        proxies.into_iter().for_each(|proxy| self.harm(proxy, world.protocol, connection_fault));
     }
 
-    fn harm(&mut self, proxy: &Proxy, protocol: Protocol, talk: Talk) {
+    fn harm(&mut self, proxy: &Proxy, protocol: Protocol, connection_fault: ConnectionFault) {
         let beat = match protocol {
             Protocol::Consumer => Api::CONSUMER_GROUP_HEARTBEAT,
             Protocol::Eager | Protocol::Cooperative => Api::HEARTBEAT,
         };
         let often = [Api::FETCH, Api::OFFSET_COMMIT, beat];
-        match talk {
-            Talk::Drop => {
+        match connection_fault {
+            ConnectionFault::Drop => {
                 let seldom = [
                     Api::OFFSET_FETCH,
                     Api::FIND_COORDINATOR,
@@ -240,7 +260,7 @@ impl Nemesis {
                     proxy.rule(Rule::next(*self.dice.pick(&seldom), Harm::Drop));
                 }
             }
-            Talk::Delay => {
+            ConnectionFault::Delay => {
                 for api in [
                     Api::FETCH,
                     Api::OFFSET_COMMIT,
@@ -253,16 +273,16 @@ impl Nemesis {
                     proxy.rule(Rule::each(1 + self.dice.roll(3), api, Harm::Delay(span)));
                 }
             }
-            Talk::Cut => {
+            ConnectionFault::Cut => {
                 for api in
                     [Api::FETCH, Api::OFFSET_COMMIT, beat, Api::METADATA, Api::JOIN_GROUP, Api::OFFSET_FETCH]
                 {
                     proxy.rule(Rule::each(2 + self.dice.roll(9), api, Harm::Cut));
                 }
             }
-            Talk::Stall => proxy.rule(Rule::next(*self.dice.pick(&often), Harm::Stall)),
-            Talk::Slow => proxy.bandwidth(Some(20_000)),
-            Talk::Refuse => {
+            ConnectionFault::Stall => proxy.rule(Rule::next(*self.dice.pick(&often), Harm::Stall)),
+            ConnectionFault::Slow => proxy.bandwidth(Some(20_000)),
+            ConnectionFault::Refuse => {
                 proxy.refuse();
                 std::thread::sleep(Duration::from_millis(500 + self.dice.roll(1000)));
                 proxy.admit();

@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use offtake_tests::{Dice, Kafka, Lease, three_brokers_behind_proxies, unique};
 use serde_json::Value;
 
-use super::cast::Member;
 use super::history::{Commit, End, History, Life};
+use super::members::Member;
 use super::{MEMBERS, PARTITIONS, Protocol, SETTLED};
 use crate::flow::{self, PATIENCE, Production, wait_in_sync};
 
@@ -21,10 +21,10 @@ pub(super) struct World {
     pub(super) topic: String,
     group: String,
     production: Production,
-    pub(super) cast: Vec<Member>,
+    pub(super) members: Vec<Member>,
     lives: Vec<Life>,
     names: usize,
-    deeds: Vec<(i64, String)>,
+    faults: Vec<(i64, String)>,
     settled: Vec<i64>,
     done: BTreeMap<String, u64>,
     /// The proxies' counts from before.
@@ -49,10 +49,10 @@ impl World {
             topic,
             group,
             production,
-            cast: Vec::new(),
+            members: Vec::new(),
             lives: Vec::new(),
             names: 0,
-            deeds: Vec::new(),
+            faults: Vec::new(),
             settled: Vec::new(),
             done: BTreeMap::new(),
             before,
@@ -77,7 +77,7 @@ impl World {
     pub(super) fn note(&mut self, what: &str, of: &str) {
         *self.done.entry(what.to_owned()).or_default() += 1;
         eprintln!("{} {what} {of}", flow::now());
-        self.deeds.push((flow::now(), format!("{what} {of}")));
+        self.faults.push((flow::now(), format!("{what} {of}")));
     }
 
     pub(super) fn taken(&self) -> usize {
@@ -91,23 +91,23 @@ impl World {
 
     pub(super) fn join(&mut self) {
         self.names += 1;
-        self.cast.push(Member::start(self.names, self.protocol, &self.at.kafka, &self.topic, &self.group));
+        self.members.push(Member::start(self.names, self.protocol, &self.at.kafka, &self.topic, &self.group));
     }
 
-    pub(super) fn bury(&mut self, at: usize, how: impl FnOnce(Member) -> Life) {
-        let member = self.cast.remove(at);
+    pub(super) fn collect(&mut self, at: usize, how: impl FnOnce(Member) -> Life) {
+        let member = self.members.remove(at);
         self.lives.push(how(member));
         let refused = self.lives.iter().filter(|life| life.end == End::Refused).count();
         let harmed = self.done().get("proxy: corrupt Fetch").copied().unwrap_or(0);
         assert!(refused as u64 <= harmed, "{refused} members met a corrupt batch, and {harmed} were made");
     }
 
-    /// Buries the members that have ended by themselves, such as one that was handed a corrupted batch. Returns whether
+    /// Collects the members that have ended by themselves, such as one that was handed a corrupted batch. Returns whether
     /// there were any.
-    pub(super) fn bury_refused(&mut self) -> bool {
+    pub(super) fn collect_refused(&mut self) -> bool {
         let before = self.lives.len();
-        while let Some(at) = self.cast.iter_mut().position(Member::has_ended) {
-            self.bury(at, Member::give_up);
+        while let Some(at) = self.members.iter_mut().position(Member::has_ended) {
+            self.collect(at, Member::give_up);
         }
         self.lives.len() > before
     }
@@ -116,14 +116,14 @@ impl World {
     pub(super) fn settle(&mut self) {
         let mut began = Instant::now();
         loop {
-            if self.bury_refused() {
+            if self.collect_refused() {
                 self.join();
                 began = Instant::now();
             }
             let mut union = BTreeSet::new();
             let mut total = 0;
             let mut idle = false;
-            for member in self.cast.iter_mut().filter(|member| !member.is_asleep()) {
+            for member in self.members.iter_mut().filter(|member| !member.is_asleep()) {
                 let held = member.held();
                 idle |= held.is_empty();
                 total += held.len();
@@ -135,7 +135,7 @@ impl World {
             self.patience(began, "everything is owned once");
         }
         self.settled.push(i64::try_from(began.elapsed().as_millis()).expect("some seconds"));
-        let lines = |world: &Self| world.cast.iter().map(Member::lines).sum::<usize>();
+        let lines = |world: &Self| world.members.iter().map(Member::lines).sum::<usize>();
         let before = lines(self);
         while lines(self) < before + 50 {
             self.patience(began, "they read on");
@@ -145,14 +145,14 @@ impl World {
     fn patience(&mut self, began: Instant, what: &str) {
         std::thread::sleep(Duration::from_millis(20));
         if began.elapsed() > SETTLED {
-            let cast: Vec<_> = self
-                .cast
+            let members: Vec<_> = self
+                .members
                 .iter_mut()
                 .map(|each| (each.name, each.is_asleep(), each.held().clone(), each.last_words()))
                 .collect();
             panic!(
-                "LIVE1: {SETTLED:?} after the last fault it is not so that {what}: {cast:#?}; {:#?}",
-                self.deeds
+                "LIVE1: {SETTLED:?} after the last fault it is not so that {what}: {members:#?}; {:#?}",
+                self.faults
             );
         }
     }
@@ -175,8 +175,8 @@ impl World {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        self.cast.iter().for_each(Member::ask_to_leave);
-        self.lives.extend(self.cast.drain(..).map(Member::leave));
+        self.members.iter().for_each(Member::ask_to_leave);
+        self.lives.extend(self.members.drain(..).map(Member::leave));
         let commits = commits(&self.at, &self.group, &self.topic);
         History { protocol: self.protocol, log, lives: self.lives, commits, settled: self.settled }
     }

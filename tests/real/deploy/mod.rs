@@ -133,7 +133,7 @@ fn e1_a_rolling_deploy_holds_up_no_partition_that_stays_for_as_long_as_a_poll() 
             service.settle().await;
             gaps.push((began, flow::now()));
         }
-        let (late, allows) = (machine.worst(), machine.allows());
+        let (late, allowance) = (machine.worst(), machine.allowance());
         let last = service.settle().await;
         let diary = service.end(production).await;
         let gaps: Vec<i64> = gaps.into_iter().map(|(from, to)| longest_gap(&diary, from, to)).collect();
@@ -147,7 +147,7 @@ fn e1_a_rolling_deploy_holds_up_no_partition_that_stays_for_as_long_as_a_poll() 
              each restart: {gaps:?}); a thread overslept by up to {late:?}"
         );
         assert_eq!(lost, 0);
-        let bound = i64::try_from((POLL + allows).as_millis()).expect("seconds");
+        let bound = i64::try_from((POLL + allowance).as_millis()).expect("seconds");
         assert!(gap < bound, "{gap} ms, and threads overslept by {late:?} at most");
     });
 }

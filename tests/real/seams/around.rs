@@ -368,12 +368,12 @@ fn seam14_a_topic_that_does_not_exist_is_told_once_and_read_when_it_comes() {
             let cluster = Cluster::builder().in_memory().start().await.unwrap();
             let told = Arc::new(Mutex::new(Vec::new()));
             let sink = Arc::clone(&told);
-            let tells = move |event| {
+            let on_event = move |event| {
                 if let Event::Error(error) = event {
                     sink.lock().unwrap().push(error.kind());
                 }
             };
-            let builder = member(&cluster).property("auto.offset.reset", "earliest").events(tells);
+            let builder = member(&cluster).property("auto.offset.reset", "earliest").events(on_event);
             let mut consumer = builder.build().await.unwrap();
             match by_hand {
                 true => consumer.assign([at("orders", 0)]).await.unwrap(),

@@ -207,7 +207,7 @@ fn seam11_kept_partitions_flow_and_are_committed_while_another_member_revokes_sl
         diary.shared_by(4).await;
         let settled = Instant::now();
         over.store(true, Ordering::Relaxed);
-        let (late, allows) = (machine.worst(), machine.allows());
+        let (late, allowance) = (machine.worst(), machine.allowance());
         let entries = diary.all();
 
         witness.await.unwrap();
@@ -258,13 +258,13 @@ fn seam11_kept_partitions_flow_and_are_committed_while_another_member_revokes_sl
             rests_anyway.0 < SESSION,
             "a reader without a group rests, too: nothing can be told of the members"
         );
-        let bound = REST + rests_anyway.0 + allows;
+        let bound = REST + rests_anyway.0 + allowance;
         assert!(
             rests.values().all(|(rest, _)| *rest < bound),
             "what stays rests: {rests:?}, the bound is {bound:?}"
         );
         assert!(
-            again.values().all(|again| *again < AGAIN + rests_anyway.0 + allows),
+            again.values().all(|again| *again < AGAIN + rests_anyway.0 + allowance),
             "what moved is not read: {again:?}"
         );
         assert!(committed > 10, "Kafka takes commits while it waits for a member: {committed} were made");

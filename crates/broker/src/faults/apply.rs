@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{RequestKind, ResponseKind};
 
 use super::{
-    Delivery, Later, Pending, RuleId, Then, failure,
+    AfterAnswer, DelayedAction, Delivery, Pending, RuleId, failure,
     rewrite::{Answered, corrupt_records, draw, flip},
     rule::{Corrupt, Fault, FaultRule, Rewrite},
     subject, throttle,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The message that a rule is matched against.
-enum Seen<'a> {
+enum Matched<'a> {
     Request(&'a RequestKind),
     Answer(&'a ResponseKind),
 }
@@ -29,7 +29,7 @@ impl Model {
         }
         let mut pending = Pending::default();
         let mut instead = None;
-        for (id, rule) in self.matching_rules(context, &Seen::Request(request), &mut pending) {
+        for (id, rule) in self.matching_rules(context, &Matched::Request(request), &mut pending) {
             if instead.is_none() {
                 instead = self.keep_from(context, request, id, &rule.fault);
             }
@@ -47,7 +47,7 @@ impl Model {
         rule: RuleId,
         fault: &Fault,
     ) -> Option<Reply> {
-        let serve = || Later::Serve { context: context.clone(), request: Box::new(request.clone()) };
+        let serve = || DelayedAction::Serve { context: context.clone(), request: Box::new(request.clone()) };
         match fault {
             Fault::Drop => Some(Reply::Later),
             Fault::Skip => Some(Reply::Nothing),
@@ -78,10 +78,10 @@ impl Model {
     /// Records that a request without an answer was handled.
     pub(crate) fn unanswered(&mut self, context: &Context) {
         let pending = self.faults.pending.remove(&context.connection).unwrap_or_default();
-        let then = pending.rules.iter().fold(Then::Next, |then, (_, rule)| match rule.fault {
-            Fault::ApplyThenLose | Fault::Cut(_) | Fault::Raw(_) => Then::Close,
-            Fault::Swallow => Then::Silence,
-            Fault::Throttle(time) => Then::Mute(time),
+        let then = pending.rules.iter().fold(AfterAnswer::Next, |then, (_, rule)| match rule.fault {
+            Fault::ApplyThenLose | Fault::Cut(_) | Fault::Raw(_) => AfterAnswer::Close,
+            Fault::Swallow => AfterAnswer::Silence,
+            Fault::Throttle(time) => AfterAnswer::Mute(time),
             _ => then,
         });
         self.deliver(Delivery { connection: context.connection, broker: context.broker, bytes: None, then });
@@ -91,8 +91,8 @@ impl Model {
     pub(crate) fn send(&mut self, context: &Context, mut response: ResponseKind) {
         let mut pending = self.faults.pending.remove(&context.connection).unwrap_or_default();
         if !self.faults.rules.is_empty() {
-            let late = self.matching_rules(context, &Seen::Answer(&response), &mut pending);
-            pending.rules.extend(late.into_iter().map(|(id, rule)| (id, after_the_fact(rule))));
+            let late = self.matching_rules(context, &Matched::Answer(&response), &mut pending);
+            pending.rules.extend(late.into_iter().map(|(id, rule)| (id, for_answer_only(rule))));
         }
         for (_, rule) in &pending.rules {
             self.change(context, rule, &mut response);
@@ -104,25 +104,25 @@ impl Model {
                 return self.close(context.connection);
             }
         };
-        let mut then = Then::Next;
+        let mut then = AfterAnswer::Next;
         let mut sent = true;
         let mut delay = None;
         let mut held = None;
         for (id, rule) in &pending.rules {
             match &rule.fault {
-                Fault::Swallow => (sent, then) = (false, Then::Silence),
-                Fault::ApplyThenLose => (sent, then) = (false, Then::Close),
+                Fault::Swallow => (sent, then) = (false, AfterAnswer::Silence),
+                Fault::ApplyThenLose => (sent, then) = (false, AfterAnswer::Close),
                 Fault::Cut(length) => {
                     bytes.truncate(*length);
-                    then = Then::Close;
+                    then = AfterAnswer::Close;
                 }
                 Fault::Raw(raw) => {
                     bytes = raw.clone();
-                    then = Then::Close;
+                    then = AfterAnswer::Close;
                 }
                 Fault::Corrupt(Corrupt::Frame) => bytes = self.corrupt_frame(bytes, None),
                 Fault::Corrupt(Corrupt::FrameAt(at)) => bytes = self.corrupt_frame(bytes, Some(*at)),
-                Fault::Throttle(time) if then == Then::Next => then = Then::Mute(*time),
+                Fault::Throttle(time) if then == AfterAnswer::Next => then = AfterAnswer::Mute(*time),
                 Fault::Delay(time) => delay = Some(delay.map_or(*time, |other| *time + other)),
                 Fault::Hold => held = Some(*id),
                 // Applied before: to the request, or to the response in `change`.
@@ -140,8 +140,10 @@ impl Model {
         let bytes = sent.then_some(bytes);
         let delivery = Delivery { connection: context.connection, broker: context.broker, bytes, then };
         match (held, delay) {
-            (Some(rule), _) => self.faults.held.entry(rule).or_default().push(Later::Deliver(delivery)),
-            (None, Some(delay)) => self.faults.at(self.now + delay, Later::Deliver(delivery)),
+            (Some(rule), _) => {
+                self.faults.held.entry(rule).or_default().push(DelayedAction::Deliver(delivery))
+            }
+            (None, Some(delay)) => self.faults.at(self.now + delay, DelayedAction::Deliver(delivery)),
             (None, None) => self.deliver(delivery),
         }
     }
@@ -176,7 +178,7 @@ impl Model {
     fn matching_rules(
         &mut self,
         context: &Context,
-        seen: &Seen<'_>,
+        matched: &Matched<'_>,
         pending: &mut Pending,
     ) -> Vec<(RuleId, FaultRule)> {
         let mut matching = Vec::new();
@@ -190,19 +192,19 @@ impl Model {
                 && rule.from.is_none_or(|from| from <= self.now)
                 && rule.until.is_none_or(|until| self.now < until);
             let about = about
-                && match (seen, rule.topic.as_ref()) {
-                    (Seen::Request(request), Some(topic)) => {
+                && match (matched, rule.topic.as_ref()) {
+                    (Matched::Request(request), Some(topic)) => {
                         subject::names_topic(request, topic, &self.topics)
                     }
-                    (Seen::Request(_), None) => true,
-                    (Seen::Answer(answer), Some(topic)) => {
+                    (Matched::Request(_), None) => true,
+                    (Matched::Answer(answer), Some(topic)) => {
                         !pending.decided.contains(id) && subject::carries_topic(answer, topic, &self.topics)
                     }
-                    (Seen::Answer(_), None) => false,
+                    (Matched::Answer(_), None) => false,
                 };
             let about = about
-                && match (seen, rule.group.as_ref()) {
-                    (Seen::Request(request), Some(group)) => subject::names_group(request, group),
+                && match (matched, rule.group.as_ref()) {
+                    (Matched::Request(request), Some(group)) => subject::names_group(request, group),
                     (_, group) => group.is_none(),
                 };
             if !about {
@@ -221,7 +223,7 @@ impl Model {
 
 /// Adapts a rule that was matched only by the answer: as the request was handled already, the fault becomes the nearest
 /// one that concerns the answer.
-fn after_the_fact(rule: FaultRule) -> FaultRule {
+fn for_answer_only(rule: FaultRule) -> FaultRule {
     let fault = match rule.fault {
         Fault::Drop | Fault::Skip => Fault::Swallow,
         Fault::Reset => Fault::ApplyThenLose,

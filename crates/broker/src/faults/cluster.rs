@@ -34,7 +34,7 @@ impl Model {
         if unnoticed {
             self.take_leadership_from(broker);
         }
-        self.let_return(broker);
+        self.mark_alive(broker);
         self.expire_groups();
     }
 
@@ -64,7 +64,7 @@ impl Model {
             self.serve(connection);
         }
         if missed {
-            self.let_return(broker);
+            self.mark_alive(broker);
         }
         // Timers of groups that were paused with it run again.
         self.expire_groups();
@@ -126,7 +126,7 @@ impl Model {
             .into_iter()
             .map(|((broker, api), range)| ((if broker == from { to } else { broker }, api), range))
             .collect();
-        self.groups.rename_home(from, to);
+        self.groups.rename_coordinator(from, to);
         self.reload_groups_of(to);
     }
 
@@ -161,7 +161,7 @@ impl Model {
     }
 
     /// Counts a broker as alive again. It again coordinates the groups that it coordinated at first.
-    fn let_return(&mut self, broker: i32) {
+    fn mark_alive(&mut self, broker: i32) {
         let before: Vec<(String, Option<i32>)> =
             self.groups.all.keys().map(|group| (group.clone(), self.coordinator_of(group))).collect();
         if let Some(node) = self.nodes.all.get_mut(&broker) {

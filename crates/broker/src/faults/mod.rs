@@ -49,9 +49,9 @@ pub(crate) struct Faults {
     /// The faults to apply to the answer that a connection waits for.
     pending: BTreeMap<ConnectionId, Pending>,
     /// Scheduled actions, by their moment and then in the order in which they were scheduled.
-    later: BTreeMap<(Instant, u64), Later>,
-    /// The actions that happen when a rule is released.
-    held: BTreeMap<RuleId, Vec<Later>>,
+    later: BTreeMap<(Instant, u64), DelayedAction>,
+    /// The actions that run when a rule is released.
+    held: BTreeMap<RuleId, Vec<DelayedAction>>,
     /// Answers of brokers that are paused.
     frozen: Vec<Delivery>,
     /// Numbers rules and scheduled actions.
@@ -79,13 +79,13 @@ struct Pending {
 
 /// An action that waits for a moment, or for a release.
 #[derive(Debug)]
-enum Later {
+enum DelayedAction {
     Serve { context: Context, request: Box<RequestKind> },
     Deliver(Delivery),
     Unmute(ConnectionId),
 }
 
-impl Later {
+impl DelayedAction {
     fn connection(&self) -> ConnectionId {
         match self {
             Self::Serve { context, .. } => context.connection,
@@ -101,11 +101,11 @@ struct Delivery {
     connection: ConnectionId,
     broker: i32,
     bytes: Option<Bytes>,
-    then: Then,
+    then: AfterAnswer,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
+enum AfterAnswer {
     /// The next request is read.
     Next,
     /// It is read after a while.
@@ -160,7 +160,7 @@ impl Faults {
         self.next
     }
 
-    fn at(&mut self, at: Instant, later: Later) {
+    fn at(&mut self, at: Instant, later: DelayedAction) {
         let number = self.number();
         self.later.insert((at, number), later);
     }
@@ -198,28 +198,28 @@ impl Model {
     pub fn release(&mut self, now: Instant, rule: RuleId) {
         self.now = now;
         for later in self.faults.held.remove(&rule).unwrap_or_default() {
-            self.happen(later);
+            self.run_action(later);
         }
     }
 
     pub(crate) fn release_delayed(&mut self) {
         while let Some(entry) = self.faults.later.first_entry().filter(|entry| entry.key().0 <= self.now) {
             let later = entry.remove();
-            self.happen(later);
+            self.run_action(later);
         }
     }
 
-    fn happen(&mut self, later: Later) {
+    fn run_action(&mut self, later: DelayedAction) {
         let connection = later.connection();
         match later {
-            Later::Serve { context, request } => {
+            DelayedAction::Serve { context, request } => {
                 if self.connections.open.contains_key(&connection) {
                     let reply = self.dispatch(&context, *request);
                     self.apply_reply(&context, reply);
                 }
             }
-            Later::Deliver(delivery) => self.deliver(delivery),
-            Later::Unmute(connection) => self.idle(connection),
+            DelayedAction::Deliver(delivery) => self.deliver(delivery),
+            DelayedAction::Unmute(connection) => self.idle(connection),
         }
         self.serve(connection);
     }
@@ -236,13 +236,13 @@ impl Model {
         }
         self.outputs.extend(bytes.map(|bytes| Output::Send { connection, bytes }));
         match then {
-            Then::Next => self.idle(connection),
-            Then::Mute(time) => {
+            AfterAnswer::Next => self.idle(connection),
+            AfterAnswer::Mute(time) => {
                 let until = self.now + time;
-                self.faults.at(until, Later::Unmute(connection));
+                self.faults.at(until, DelayedAction::Unmute(connection));
             }
-            Then::Silence => {}
-            Then::Close => self.close(connection),
+            AfterAnswer::Silence => {}
+            AfterAnswer::Close => self.close(connection),
         }
     }
 }

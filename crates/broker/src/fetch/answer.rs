@@ -100,11 +100,11 @@ impl Model {
         match plan.kind {
             Kind::Sessionless => {}
             Kind::Full { ids } => {
-                let told = answered
+                let first = answered
                     .iter()
                     .map(|(wanted, data)| (wanted.clone(), data.high_watermark, data.log_start_offset));
                 let slots = self.config.fetch_session_slots;
-                response.session_id = sessions.begin((slots, ids, self.now), &mut self.random, told);
+                response.session_id = sessions.begin((slots, ids, self.now), &mut self.random, first);
             }
             Kind::Incremental { session: id, epoch } => {
                 response.session_id = id;
@@ -115,7 +115,7 @@ impl Model {
                         self.refused(context, code);
                         return response.with_error_code(code.code());
                     }
-                    Some(session) => answered.retain(|(wanted, data)| session.tells(&wanted.key, data)),
+                    Some(session) => answered.retain(|(wanted, data)| session.is_news(&wanted.key, data)),
                     // The session was closed meanwhile: its last answer is a full one.
                     None => {}
                 }

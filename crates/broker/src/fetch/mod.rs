@@ -68,14 +68,14 @@ impl Model {
             Work::Produce(unacked) => unacked.awaits(topic, partition),
         });
         for ticket in tickets {
-            self.look_again(ticket, false);
+            self.recheck(ticket, false);
         }
     }
 
     pub(crate) fn expire_fetches(&mut self) {
         let now = self.now;
         for ticket in self.fetches.tickets(|waiting| waiting.until <= now) {
-            self.look_again(ticket, true);
+            self.recheck(ticket, true);
         }
     }
 
@@ -89,7 +89,7 @@ impl Model {
     }
 
     /// Answers a waiting request if it has what it waits for, or if its time is up.
-    fn look_again(&mut self, ticket: u64, expired: bool) {
+    fn recheck(&mut self, ticket: u64, expired: bool) {
         // The answer to another request may have closed its connection.
         let Some(waiting) = self.fetches.waiting.remove(&ticket) else { return };
         let Waiting { context, until, work } = waiting;

@@ -179,7 +179,7 @@ impl Session {
     }
 
     /// Whether this data is new to the client, and has to be in the answer. If so, the partition is read last the next time.
-    pub(super) fn tells(&mut self, key: &Key, data: &PartitionData) -> bool {
+    pub(super) fn is_news(&mut self, key: &Key, data: &PartitionData) -> bool {
         let Some(cached) = self.partitions.get_mut(key) else { return false };
         let failed = data.error_code != 0;
         let new = data.records.as_ref().is_some_and(|records| !records.is_empty())

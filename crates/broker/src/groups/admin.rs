@@ -48,7 +48,7 @@ impl Model {
             let found = self.find(context, request.key_type, &request.key);
             let error = found.as_ref().err().copied();
             let message = error.map_or("NONE", message);
-            let address = found.unwrap_or_else(|_| CoordinatorAddress::nowhere());
+            let address = found.unwrap_or_else(|_| CoordinatorAddress::no_node());
             return FindCoordinatorResponse::default()
                 .with_error_code(error.map_or(0, |error| self.refusal(context, error)))
                 .with_error_message(Some(StrBytes::from_static_str(message)))
@@ -61,7 +61,7 @@ impl Model {
         for key in request.coordinator_keys {
             let found = self.find(context, request.key_type, &key);
             let error = found.as_ref().err().copied();
-            let address = found.unwrap_or_else(|_| CoordinatorAddress::nowhere());
+            let address = found.unwrap_or_else(|_| CoordinatorAddress::no_node());
             let mut coordinator = Coordinator::default()
                 .with_key(key)
                 .with_error_code(error.map_or(0, |error| self.refusal(context, error)))
@@ -199,7 +199,7 @@ impl Model {
 
 impl CoordinatorAddress {
     /// Kafka's `Node.noNode()`.
-    fn nowhere() -> Self {
+    fn no_node() -> Self {
         Self { broker: -1, host: StrBytes::default(), port: -1 }
     }
 }

@@ -1,6 +1,6 @@
 //! Groups: their members, by either protocol, and their committed offsets.
 //!
-//! A group belongs to the broker that coordinates it, its *home*. Whatever a coordinator keeps only in memory (pending
+//! A group belongs to the broker that coordinates it, its *coordinator*. Whatever a coordinator keeps only in memory (pending
 //! answers, the ends of sessions) is lost when another broker loads the group from the log.
 
 mod admin;
@@ -38,8 +38,8 @@ pub(crate) struct Group {
     pub(crate) members: Members,
     pub(crate) offsets: offsets::Stored,
     /// The broker that has loaded it, once one had to.
-    home: Option<i32>,
-    /// Its home is down or paused, so that its timers stand still.
+    coordinator: Option<i32>,
+    /// Its coordinator is down or paused, so that its timers stand still.
     asleep: bool,
 }
 
@@ -79,12 +79,12 @@ impl Groups {
         self.all.values().filter(|group| !group.asleep).filter_map(|group| group.members.next_timeout()).min()
     }
 
-    /// Renames the home of its groups: a broker got another id.
-    pub(crate) fn rename_home(&mut self, from: i32, to: i32) {
+    /// Renames the coordinator of its groups: a broker got another id.
+    pub(crate) fn rename_coordinator(&mut self, from: i32, to: i32) {
         self.all
             .values_mut()
-            .filter(|group| group.home == Some(from))
-            .for_each(|group| group.home = Some(to));
+            .filter(|group| group.coordinator == Some(from))
+            .for_each(|group| group.coordinator = Some(to));
         if let Some(until) = self.loading_until.remove(&from) {
             self.loading_until.insert(to, until);
         }
@@ -101,7 +101,7 @@ impl Model {
         if self.is_loading(context.broker) {
             return Err(ResponseError::CoordinatorLoadInProgress);
         }
-        self.settle_home(group);
+        self.update_coordinator(group);
         Ok(())
     }
 
@@ -110,15 +110,16 @@ impl Model {
         self.groups.loading_until.get(&broker).is_some_and(|until| self.now < *until)
     }
 
-    /// Updates a group's home, and whether that is running; loads the group if it has moved.
-    fn settle_home(&mut self, name: &str) {
-        let home = self.coordinator_of(name);
-        let runs =
-            home.and_then(|home| self.nodes.all.get(&home)).is_some_and(|node| node.up && !node.paused);
+    /// Updates a group's coordinator, and whether that is running; loads the group if it has moved.
+    fn update_coordinator(&mut self, name: &str) {
+        let coordinator = self.coordinator_of(name);
+        let runs = coordinator
+            .and_then(|coordinator| self.nodes.all.get(&coordinator))
+            .is_some_and(|node| node.up && !node.paused);
         let Some(group) = self.groups.all.get_mut(name) else { return };
         group.asleep = !runs;
-        let moved = group.home.is_some() && group.home != home;
-        group.home = home;
+        let moved = group.coordinator.is_some() && group.coordinator != coordinator;
+        group.coordinator = coordinator;
         if moved {
             self.reload_group(name);
         }
@@ -128,7 +129,7 @@ impl Model {
     pub(crate) fn expire_groups(&mut self) {
         let names: Vec<String> = self.groups.all.keys().cloned().collect();
         for name in names {
-            self.settle_home(&name);
+            self.update_coordinator(&name);
             let due = |group: &Group| {
                 let timeout = match &group.members {
                     Members::Classic(classic) => classic.next_timeout(),
@@ -156,12 +157,13 @@ impl Model {
     /// A broker died, or lost the leadership of its partitions of `__consumer_offsets`: other brokers load its groups,
     /// without the state that was only in memory.
     pub(crate) fn reload_groups_of(&mut self, broker: i32) {
-        let home = |name: &str, group: &Group| group.home.or_else(|| self.nodes.home_of(name));
+        let coordinator =
+            |name: &str, group: &Group| group.coordinator.or_else(|| self.nodes.usual_coordinator_of(name));
         let moved: Vec<String> = self
             .groups
             .all
             .iter()
-            .filter(|(name, group)| home(name, group) == Some(broker))
+            .filter(|(name, group)| coordinator(name, group) == Some(broker))
             .map(|(name, _)| name.clone())
             .collect();
         for name in moved {
@@ -175,13 +177,13 @@ impl Model {
         if !self.groups.all.contains_key(name) {
             return;
         }
-        let home = self.coordinator_of(name);
-        if let Some(home) = home.filter(|_| !self.groups.loading_time.is_zero()) {
-            self.groups.loading_until.insert(home, self.now + self.groups.loading_time);
+        let coordinator = self.coordinator_of(name);
+        if let Some(coordinator) = coordinator.filter(|_| !self.groups.loading_time.is_zero()) {
+            self.groups.loading_until.insert(coordinator, self.now + self.groups.loading_time);
         }
         self.observe(|at| crate::observe::Observed::GroupLoaded { at, group: name.to_owned() });
         let Some(group) = self.groups.all.get_mut(name) else { return };
-        group.home = home;
+        group.coordinator = coordinator;
         match &mut group.members {
             Members::None => {}
             Members::Classic(_) => {
@@ -199,11 +201,9 @@ impl Model {
         let until = now + lasts;
         self.groups.loading_until.insert(broker, until);
         let nodes = &self.nodes;
-        let ours = self
-            .groups
-            .all
-            .iter()
-            .filter(|(name, group)| group.home.or_else(|| nodes.home_of(name)) == Some(broker));
+        let ours = self.groups.all.iter().filter(|(name, group)| {
+            group.coordinator.or_else(|| nodes.usual_coordinator_of(name)) == Some(broker)
+        });
         let ours: Vec<String> = ours.map(|(name, _)| name.clone()).collect();
         for name in ours {
             let timeout = self.consumer_session_timeout(&name);
@@ -242,9 +242,9 @@ impl Model {
         let classic = self.groups.all.get_mut(name)?.members.as_classic()?;
         let mut turn = classic::Turn::new(self.now, &self.config);
         let result = act(classic, &mut turn);
-        let classic::Turn { seen, answers, .. } = turn;
-        for seen in seen {
-            self.observe(|at| seen.observed(at, name));
+        let classic::Turn { events, answers, .. } = turn;
+        for event in events {
+            self.observe(|at| event.observed(at, name));
         }
         for (context, response) in answers {
             self.answer_later(&context, response);

@@ -4,7 +4,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{
     compression::Codec,
-    records::{Entry, walk, write},
+    records::{Entry, parse, write},
 };
 
 /// The length of a batch's header.
@@ -107,7 +107,7 @@ impl Header {
 
 /// The client's bytes are not a sequence of batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Broken;
+pub(super) struct CorruptBatch;
 
 /// Splits a client's bytes into batches, of any magic. As in Kafka, a last one that is cut short is ignored.
 pub(super) fn split(records: &Bytes) -> Split {
@@ -121,7 +121,7 @@ pub(super) struct Split {
 
 impl Iterator for Split {
     /// The magic, and the batch's bytes.
-    type Item = Result<(u8, Bytes), Broken>;
+    type Item = Result<(u8, Bytes), CorruptBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
         /// The length of the shortest record of format 0.
@@ -132,12 +132,12 @@ impl Iterator for Split {
         let length = self.rest.get(8..PREFIX).map_or(0, |mut field| field.get_i32());
         if length < SHORTEST {
             self.rest.clear();
-            return Some(Err(Broken));
+            return Some(Err(CorruptBatch));
         }
         let magic = *self.rest.get(PREFIX + 4)?;
         if magic > 2 {
             self.rest.clear();
-            return Some(Err(Broken));
+            return Some(Err(CorruptBatch));
         }
         let whole = usize::try_from(length).ok()?.checked_add(PREFIX)?;
         if self.rest.len() < whole {
@@ -163,14 +163,14 @@ impl Batch {
         self.bytes.get(ATTRIBUTES_AT..).is_some_and(|body| crc32c::crc32c(body) == self.header.crc)
     }
 
-    /// The records of the batch in their order; `Unpack` is the error in them.
-    pub(super) fn entries(&self) -> Result<Vec<Entry>, Unpack> {
-        let codec = Codec::of(self.header.attributes).ok_or(Unpack::Codec)?;
+    /// The records of the batch in their order; `UnpackError` if they cannot be read.
+    pub(super) fn entries(&self) -> Result<Vec<Entry>, UnpackError> {
+        let codec = Codec::of(self.header.attributes).ok_or(UnpackError::Codec)?;
         if self.header.count == 0 && self.size() == HEADER {
             return Ok(Vec::new()); // compaction left only the header
         }
-        let body = codec.unpack(&self.bytes.slice(HEADER..)).ok_or(Unpack::Codec)?;
-        walk(body, self.header.count).ok_or(Unpack::Records)
+        let body = codec.unpack(&self.bytes.slice(HEADER..)).ok_or(UnpackError::Codec)?;
+        parse(body, self.header.count).ok_or(UnpackError::Records)
     }
 
     /// The batch with its offset and leader epoch written into it. The checksum covers neither field.
@@ -196,7 +196,7 @@ impl Batch {
         let mut bytes = BytesMut::from(self.bytes.as_ref());
         put(&mut bytes, ATTRIBUTES_AT, &header.attributes.to_be_bytes());
         put(&mut bytes, MAX_TIMESTAMP_AT, &header.max_timestamp.to_be_bytes());
-        header.crc = seal(&mut bytes);
+        header.crc = write_crc(&mut bytes);
         Self { bytes: bytes.freeze(), header }
     }
 
@@ -225,7 +225,7 @@ impl Batch {
         bytes.put_i32(header.base_sequence);
         bytes.put_i32(header.count);
         bytes.put_slice(&body);
-        header.crc = seal(&mut bytes);
+        header.crc = write_crc(&mut bytes);
         Some(Self { bytes: bytes.freeze(), header })
     }
 
@@ -295,7 +295,7 @@ impl Header {
 
 /// An error in a batch's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unpack {
+pub(super) enum UnpackError {
     /// They cannot be decompressed.
     Codec,
     /// Their number or length differs from the header's.
@@ -308,7 +308,7 @@ fn put(bytes: &mut BytesMut, at: usize, field: &[u8]) {
     }
 }
 
-fn seal(bytes: &mut BytesMut) -> u32 {
+fn write_crc(bytes: &mut BytesMut) -> u32 {
     let crc = bytes.get(ATTRIBUTES_AT..).map_or(0, crc32c::crc32c);
     put(bytes, CRC_AT, &crc.to_be_bytes());
     crc

@@ -52,7 +52,7 @@ impl Log {
             if entries.len() == before && before > 0 {
                 kept.push(batch.clone());
             } else if !entries.is_empty() || self.is_last_of_producer(&header) {
-                kept.extend(thin(header, entries));
+                kept.extend(with_entries(header, entries));
             }
         }
         self.refill(kept);
@@ -90,7 +90,7 @@ impl Log {
 }
 
 /// A batch without some of its records. Timestamps become relative to the first record that is left.
-fn thin(header: Header, mut entries: Vec<Entry>) -> Option<Batch> {
+fn with_entries(header: Header, mut entries: Vec<Entry>) -> Option<Batch> {
     let times: Vec<i64> = entries.iter().map(|entry| header.timestamp_of(entry)).collect();
     let Some(first) = times.first().copied() else {
         return Batch::build(header, &[]);

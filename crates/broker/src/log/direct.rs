@@ -75,7 +75,7 @@ impl Model {
         let leader = found.leader.ok_or(ResponseError::NotLeaderOrFollower)?;
         let configured = self.topics.all.get(topic).ok_or(ResponseError::UnknownTopicOrPartition)?;
         let rules = Rules::of(configured, self.config.max_message_bytes);
-        let batch = draft(records, now).ok_or(ResponseError::InvalidRecord)?;
+        let batch = build_batch(records, now).ok_or(ResponseError::InvalidRecord)?;
         let batch = rules.admit(batch, now).map_err(|refusal| refusal.code)?;
         let found = self.replica(leader, (topic, partition), -1, true)?;
         let epoch = found.leader_epoch;
@@ -178,7 +178,7 @@ impl Model {
 }
 
 /// A batch of these records; `None` when there are none.
-fn draft(records: &[NewRecord], now: i64) -> Option<Batch> {
+fn build_batch(records: &[NewRecord], now: i64) -> Option<Batch> {
     let time = |record: &NewRecord| record.timestamp.unwrap_or(now);
     let base_timestamp = time(records.first()?);
     let entry = |(record, at): (&NewRecord, i32)| Entry {

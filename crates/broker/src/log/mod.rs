@@ -150,7 +150,7 @@ impl Log {
         }
         let producer = self.producers.entry(header.producer_id).or_default();
         if !header.is_control() {
-            producer.wrote(&header);
+            producer.on_append(&header);
             return;
         }
         let (Some(commit), Some(coordinator_epoch)) = (batch.commits(), batch.coordinator_epoch()) else {

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The sender and the kind of a request for offsets.
-struct Asker {
+struct Requester {
     broker: i32,
     version: i16,
     replica: i32,
@@ -34,7 +34,7 @@ struct Asker {
 
 impl Model {
     pub(crate) fn handle_list_offsets(&mut self, context: &Context, request: ListOffsetsRequest) -> Reply {
-        let asker = Asker {
+        let requester = Requester {
             broker: context.broker,
             version: context.version,
             replica: request.replica_id.0,
@@ -60,14 +60,14 @@ impl Model {
                 let result = if twice.contains(&(topic.name.0.clone(), index)) {
                     Err(ResponseError::InvalidRequest)
                 } else {
-                    self.list_offset(&asker, topic.name.as_str(), partition)
+                    self.list_offset(&requester, topic.name.as_str(), partition)
                 };
                 let answer = ListOffsetsPartitionResponse::default().with_partition_index(index);
                 partitions.push(match result {
                     Ok(Some(found)) => answer
                         .with_timestamp(found.timestamp)
                         .with_offset(found.offset)
-                        .with_leader_epoch(if asker.version >= 4 { found.leader_epoch } else { -1 }),
+                        .with_leader_epoch(if requester.version >= 4 { found.leader_epoch } else { -1 }),
                     Ok(None) => answer,
                     Err(code) => {
                         self.refused(context, code);
@@ -83,20 +83,21 @@ impl Model {
 
     fn list_offset(
         &mut self,
-        asker: &Asker,
+        requester: &Requester,
         topic: &str,
         asked: &ListOffsetsPartition,
     ) -> Result<Option<Found>, ResponseError> {
         const DEBUGGING: i32 = -2;
-        if asked.timestamp < 0 && special_since(asked.timestamp).is_none_or(|since| asker.version < since) {
+        if asked.timestamp < 0 && special_since(asked.timestamp).is_none_or(|since| requester.version < since)
+        {
             return Err(ResponseError::UnsupportedVersion);
         }
         let place = (topic, asked.partition_index);
-        let leader_only = asker.replica != DEBUGGING;
-        let found = self.replica(asker.broker, place, asked.current_leader_epoch, leader_only)?;
-        let replica = ReplicaState::of(found, asker.broker);
-        let is_client = asker.replica == -1;
-        let fetchable = match (is_client, asker.committed) {
+        let leader_only = requester.replica != DEBUGGING;
+        let found = self.replica(requester.broker, place, asked.current_leader_epoch, leader_only)?;
+        let replica = ReplicaState::of(found, requester.broker);
+        let is_client = requester.replica == -1;
+        let fetchable = match (is_client, requester.committed) {
             (true, true) => replica.last_stable,
             (true, false) => replica.high_watermark,
             (false, _) => replica.end,
@@ -105,7 +106,7 @@ impl Model {
         // A new leader that has not yet confirmed the log it took over does not report the log end (KIP-207).
         let unsure =
             is_client && log.epochs.latest().is_some_and(|(_, start)| start > replica.high_watermark);
-        let not_available = if asker.version >= 5 {
+        let not_available = if requester.version >= 5 {
             ResponseError::OffsetNotAvailable
         } else {
             ResponseError::LeaderNotAvailable

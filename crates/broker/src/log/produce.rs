@@ -18,7 +18,7 @@ use kafka_protocol::{
 
 use super::{
     append::Appended,
-    batch::{Batch, Broken, split},
+    batch::{Batch, CorruptBatch, split},
     replica::number,
     validate::{Refusal, Rules},
 };
@@ -224,7 +224,7 @@ fn check_whole(request: &ProduceRequest) -> Result<(), (ResponseError, Option<&'
                     producers.insert(batch.header.producer_id);
                 }
             }
-            Some(Err(Broken)) => {
+            Some(Err(CorruptBatch)) => {
                 return Err((
                     ResponseError::CorruptMessage,
                     Some("a batch has an impossible length or magic"),
@@ -279,7 +279,7 @@ fn check_records(version: i16, records: Option<&Bytes>) -> Result<Batch, Respons
     /// The number of zstd in the attributes; clients may use it from version 7 on.
     const ZSTD: i16 = 4;
     let mut batches = split(records.ok_or(ResponseError::InvalidRecord)?);
-    let corrupt = |_: Broken| ResponseError::CorruptMessage;
+    let corrupt = |_: CorruptBatch| ResponseError::CorruptMessage;
     let (magic, bytes) = batches.next().ok_or(ResponseError::InvalidRecord)?.map_err(corrupt)?;
     if magic != 2 {
         return Err(ResponseError::InvalidRecord);
@@ -305,13 +305,13 @@ fn unverified(code: ResponseError, version: i16) -> Refusal {
         | E::CoordinatorLoadInProgress
         | E::CoordinatorNotAvailable
         | E::NotCoordinator => {
-            (E::NotEnoughReplicas, Some("the coordinator could not be asked about the transaction"))
+            (E::NotEnoughReplicas, Some("the transaction could not be verified with its coordinator"))
         }
         E::ConcurrentTransactions if version < 12 => {
-            (E::NotEnoughReplicas, Some("the transaction before is still being ended"))
+            (E::NotEnoughReplicas, Some("the previous transaction is still ending"))
         }
         E::TransactionAbortable if version < 11 => (E::InvalidTxnState, None),
-        E::InvalidTxnState => (E::InvalidTxnState, Some("the partition is no part of the transaction")),
+        E::InvalidTxnState => (E::InvalidTxnState, Some("the partition is not part of the transaction")),
         other => (other, None),
     };
     Refusal { message, ..code.into() }

@@ -88,7 +88,7 @@ impl Producer {
         Ok(())
     }
 
-    pub(super) fn wrote(&mut self, batch: &Header) {
+    pub(super) fn on_append(&mut self, batch: &Header) {
         self.enter(batch.producer_epoch);
         if self.sent.len() == REMEMBERED {
             self.sent.pop_front();

@@ -13,7 +13,7 @@ pub(super) struct Entry {
 }
 
 /// Parses exactly `count` records, and nothing after them.
-pub(super) fn walk(mut body: Bytes, count: i32) -> Option<Vec<Entry>> {
+pub(super) fn parse(mut body: Bytes, count: i32) -> Option<Vec<Entry>> {
     let mut entries = Vec::new();
     for _ in 0..count {
         let length = usize::try_from(get_varint(&mut body)?).ok()?;

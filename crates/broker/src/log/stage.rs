@@ -238,17 +238,23 @@ pub(crate) fn fetch_request(version: i16, partitions: &[(&str, i32, i64)]) -> Fe
 
 /// The producer fields of a batch.
 #[derive(Clone, Copy)]
-pub(crate) struct By {
+pub(crate) struct ProducerFields {
     pub(crate) id: i64,
     pub(crate) epoch: i16,
     pub(crate) sequence: i32,
     pub(crate) transactional: bool,
 }
 
-pub(crate) const NOBODY: By = By { id: -1, epoch: -1, sequence: -1, transactional: false };
+pub(crate) const NO_PRODUCER: ProducerFields =
+    ProducerFields { id: -1, epoch: -1, sequence: -1, transactional: false };
 
 /// A batch as a client sends it: keys and values, 1,000 ms apart from `time` on.
-pub(crate) fn batch(by: By, attributes: i16, time: i64, records: &[(Option<&str>, &str)]) -> Bytes {
+pub(crate) fn batch(
+    by: ProducerFields,
+    attributes: i16,
+    time: i64,
+    records: &[(Option<&str>, &str)],
+) -> Bytes {
     let entry = |((key, value), at): (&(Option<&str>, &str), i32)| Entry {
         timestamp_delta: i64::from(at) * 1000,
         offset_delta: at,
@@ -272,7 +278,7 @@ pub(crate) fn batch(by: By, attributes: i16, time: i64, records: &[(Option<&str>
 
 pub(crate) fn plain(time: i64, values: &[&str]) -> Bytes {
     let records: Vec<_> = values.iter().map(|value| (None, *value)).collect();
-    batch(NOBODY, 0, time, &records)
+    batch(NO_PRODUCER, 0, time, &records)
 }
 
 /// Offsets and values of the fetched records; every batch must be whole.

@@ -20,7 +20,7 @@ use kafka_protocol::{
 
 use super::{
     NewRecord,
-    stage::{By, NOBODY, Stage, batch, name, plain, produce_request, values},
+    stage::{NO_PRODUCER, ProducerFields, Stage, batch, name, plain, produce_request, values},
 };
 use crate::Observed;
 
@@ -97,9 +97,10 @@ fn batches_of_the_protocol_crate_go_in_and_come_out() {
 fn every_codec_is_read_and_checked() {
     let mut stage = Stage::new(1).with_topic("orders", 1, &[("cleanup.policy", "compact")]);
     for codec in 0..=4 {
-        let answer = stage.produce(12, "orders", batch(NOBODY, codec, T, &[(Some("k"), "v")]));
+        let answer = stage.produce(12, "orders", batch(NO_PRODUCER, codec, T, &[(Some("k"), "v")]));
         assert_eq!((answer.error_code, answer.base_offset), (0, i64::from(codec)));
-        let refused = stage.produce(12, "orders", batch(NOBODY, codec, T, &[(Some("k"), "v"), (None, "w")]));
+        let refused =
+            stage.produce(12, "orders", batch(NO_PRODUCER, codec, T, &[(Some("k"), "v"), (None, "w")]));
         assert_eq!(refused.error_code, E::InvalidRecord.code(), "a compacted topic needs keys");
         assert_eq!((refused.record_errors.len(), refused.record_errors[0].batch_index), (1, 1));
         assert_eq!((refused.base_offset, refused.log_start_offset), (-1, 0));
@@ -107,7 +108,7 @@ fn every_codec_is_read_and_checked() {
     }
     assert_eq!(values(&stage.read("orders", 0, false).records.unwrap()).len(), 5);
     // zstd was introduced with Produce 7.
-    let answer = stage.produce(6, "orders", batch(NOBODY, 4, T, &[(Some("k"), "v")]));
+    let answer = stage.produce(6, "orders", batch(NO_PRODUCER, 4, T, &[(Some("k"), "v")]));
     assert_eq!(answer.error_code, E::UnsupportedCompressionType.code());
 }
 
@@ -121,8 +122,9 @@ fn data_other_than_one_valid_batch_is_refused() {
         bytes.freeze()
     };
     let twice = Bytes::from([sound.as_ref(), sound.as_ref()].concat());
-    let control = batch(NOBODY, super::batch::CONTROL, T, &[(Some("\0\0\0\x01"), "")]);
-    let unnumbered = batch(By { id: 7, epoch: 0, sequence: -1, transactional: false }, 0, T, &[(None, "v")]);
+    let control = batch(NO_PRODUCER, super::batch::CONTROL, T, &[(Some("\0\0\0\x01"), "")]);
+    let unnumbered =
+        batch(ProducerFields { id: 7, epoch: 0, sequence: -1, transactional: false }, 0, T, &[(None, "v")]);
     let cases: [(&str, Bytes, E, i64); 9] = [
         ("crc", with(sound.len() - 1, 1), E::CorruptMessage, -1),
         ("magic 1", with(16, 3), E::InvalidRecord, -1),
@@ -163,7 +165,7 @@ fn the_time_of_appending_is_written_in_and_sealed() {
 #[test]
 fn an_idempotent_producer_is_held_to_its_sequences() {
     let mut stage = stage();
-    let by = |epoch, sequence| By { id: 9, epoch, sequence, transactional: false };
+    let by = |epoch, sequence| ProducerFields { id: 9, epoch, sequence, transactional: false };
     let mut send = |epoch, sequence| {
         let answer =
             stage.produce(12, "orders", batch(by(epoch, sequence), 0, T, &[(None, "a"), (None, "b")]));
@@ -185,7 +187,7 @@ fn an_idempotent_producer_is_held_to_its_sequences() {
 #[test]
 fn transactions_hold_the_stable_offset_back_and_name_the_aborted() {
     let mut stage = stage();
-    let by = |id, sequence| By { id, epoch: 0, sequence, transactional: true };
+    let by = |id, sequence| ProducerFields { id, epoch: 0, sequence, transactional: true };
     let named = |id: &str| Some(kafka_protocol::messages::TransactionalId(id.to_owned().into()));
     let mut begin = |id: &str| {
         let request = InitProducerIdRequest::default()
@@ -245,7 +247,7 @@ fn offsets_are_found_by_time_and_by_name() {
     let mut stage = stage();
     assert_eq!(list(&mut stage, 7, false, -3), (0, -1, -1, -1));
     stage.produce(12, "orders", plain(T, &["a", "b"])); // T, T + 1 s
-    stage.produce(12, "orders", batch(NOBODY, 3, T + 5000, &[(None, "c"), (None, "d")]));
+    stage.produce(12, "orders", batch(NO_PRODUCER, 3, T + 5000, &[(None, "c"), (None, "d")]));
     stage.produce(12, "orders", plain(T + 2000, &["e"]));
     assert_eq!(list(&mut stage, 4, false, T + 500), (0, 1, T + 1000, 0));
     assert_eq!(list(&mut stage, 4, false, T + 1001), (0, 2, T + 5000, 0));
@@ -312,11 +314,11 @@ fn epochs_tell_where_a_log_was_cut() {
 #[test]
 fn compaction_keeps_the_last_of_each_key_where_it_was() {
     let mut stage = Stage::new(1).with_topic("orders", 1, &[("cleanup.policy", "compact")]);
-    let by = By { id: 3, epoch: 0, sequence: 0, transactional: false };
-    stage.produce(12, "orders", batch(NOBODY, 0, T, &[(Some("a"), "1"), (Some("b"), "1")])); // 0, 1
+    let by = ProducerFields { id: 3, epoch: 0, sequence: 0, transactional: false };
+    stage.produce(12, "orders", batch(NO_PRODUCER, 0, T, &[(Some("a"), "1"), (Some("b"), "1")])); // 0, 1
     stage.produce(12, "orders", batch(by, 3, T, &[(Some("c"), "1"), (Some("a"), "2")])); // 2, 3
-    stage.produce(12, "orders", batch(NOBODY, 0, T, &[(Some("c"), "2"), (Some("a"), "3")])); // 4, 5
-    stage.produce(12, "orders", batch(NOBODY, 0, T, &[(Some("a"), "4")])); // 6
+    stage.produce(12, "orders", batch(NO_PRODUCER, 0, T, &[(Some("c"), "2"), (Some("a"), "3")])); // 4, 5
+    stage.produce(12, "orders", batch(NO_PRODUCER, 0, T, &[(Some("a"), "4")])); // 6
     stage.model.compact("orders", 0);
     let fetched = stage.read("orders", 0, false).records.unwrap();
     let left: Vec<_> = [(1, "1"), (4, "2"), (6, "4")].map(|(at, value)| (at, value.to_owned())).into();

@@ -3,7 +3,7 @@
 use kafka_protocol::error::ResponseError;
 
 use super::{
-    batch::{Batch, Header, Unpack},
+    batch::{Batch, Header, UnpackError},
     compression::Codec,
     records::Entry,
     replica::{cleans_by, number},
@@ -65,8 +65,8 @@ impl Rules {
         check_header(&header)?;
         let entries = batch.entries().map_err(|unpack| match unpack {
             // Kafka has no code for records that cannot be decompressed.
-            Unpack::Codec => ResponseError::UnknownServerError,
-            Unpack::Records => ResponseError::InvalidRecord,
+            UnpackError::Codec => ResponseError::UnknownServerError,
+            UnpackError::Records => ResponseError::InvalidRecord,
         })?;
         self.check_entries(&header, &entries, now)?;
 

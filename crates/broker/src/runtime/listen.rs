@@ -71,8 +71,8 @@ async fn accept(shared: &Arc<Shared>, listener: &TcpListener, port: u16) {
             Ok((stream, client)) => {
                 let _ = stream.set_nodelay(true);
                 // `None` when the broker has just gone down.
-                if let Some(line) = shared.accept(port, &client.ip().to_string()) {
-                    wire::carry(shared, line, stream);
+                if let Some(connection) = shared.accept(port, &client.ip().to_string()) {
+                    wire::spawn_connection(shared, connection, stream);
                 }
             }
             Err(error) => {

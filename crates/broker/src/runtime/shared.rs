@@ -17,7 +17,7 @@ use tokio::{
 use super::secure::Listener;
 use super::{
     now,
-    secure::{Gate, Now, Sasl, Verdict},
+    secure::{Decision, Gate, Now, Sasl},
 };
 use crate::{
     connection::{ConnectionId, Output},
@@ -55,7 +55,7 @@ struct State {
     /// The queue of each connection for frames to send. Dropping the sender closes the connection once they are sent.
     ///
     /// Unbounded, but short: a task reads on only while few requests of its connection wait, and each has one answer.
-    lines: BTreeMap<ConnectionId, mpsc::UnboundedSender<Bytes>>,
+    answer_senders: BTreeMap<ConnectionId, mpsc::UnboundedSender<Bytes>>,
     /// When the clock will wake.
     wakes: Option<Instant>,
     /// The ports with listeners, and whether each should go on.
@@ -64,7 +64,7 @@ struct State {
 
 /// One end of a connection that the model accepted.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct AcceptedConnection {
     pub(super) id: ConnectionId,
     pub(super) answers: mpsc::UnboundedReceiver<Bytes>,
 }
@@ -72,7 +72,7 @@ pub(super) struct Line {
 impl Shared {
     pub(super) fn new(model: Model, bind: Option<IpAddr>, secured: Secured) -> Self {
         let max_frame = model.config.max_frame;
-        let state = State { model, lines: BTreeMap::new(), wakes: None, ports: BTreeMap::new() };
+        let state = State { model, answer_senders: BTreeMap::new(), wakes: None, ports: BTreeMap::new() };
         Self {
             state: Mutex::new(state),
             earlier: Notify::new(),
@@ -86,31 +86,31 @@ impl Shared {
     }
 
     /// Reads from the model without changing it.
-    pub(super) fn look<T>(&self, what: impl FnOnce(&Model) -> T) -> T {
+    pub(super) fn read<T>(&self, what: impl FnOnce(&Model) -> T) -> T {
         what(&self.lock().model)
     }
 
     pub(super) fn with<T>(&self, what: impl FnOnce(&mut Model, Instant) -> T) -> T {
-        self.turn(|state, now| what(&mut state.model, now))
+        self.call_model(|state, now| what(&mut state.model, now))
     }
 
     /// Connects a client that dials a port.
-    pub(super) fn accept(&self, port: u16, client: &str) -> Option<Line> {
-        self.turn(|state, now| {
+    pub(super) fn accept(&self, port: u16, client: &str) -> Option<AcceptedConnection> {
+        self.call_model(|state, now| {
             let mut brokers = state.model.brokers();
             let broker = brokers.find(|(_, _, theirs, up)| *theirs == port && *up).map(|(id, ..)| id);
             drop(brokers);
             let id = state.model.connect(now, broker?, client)?;
-            let (line, answers) = mpsc::unbounded_channel();
-            state.lines.insert(id, line);
-            Some(Line { id, answers })
+            let (sender, answers) = mpsc::unbounded_channel();
+            state.answer_senders.insert(id, sender);
+            Some(AcceptedConnection { id, answers })
         })
     }
 
     /// Disconnects when a connection's task ends.
     pub(super) fn hang_up(&self, connection: ConnectionId) {
-        self.turn(|state, now| {
-            state.lines.remove(&connection);
+        self.call_model(|state, now| {
+            state.answer_senders.remove(&connection);
             state.model.disconnect(now, connection);
         });
     }
@@ -125,11 +125,11 @@ impl Shared {
     }
 
     /// The gate's decision about a frame.
-    pub(super) fn judge(&self, connection: ConnectionId, gate: &mut Gate, frame: &Bytes) -> Verdict {
+    pub(super) fn admit(&self, connection: ConnectionId, gate: &mut Gate, frame: &Bytes) -> Decision {
         let now = Now { clock: now(), wall_ms: wall_ms() };
         let state = self.lock();
-        let speaks = |api, version| state.model.speaks(connection, api, version);
-        gate.judge(now, &mut self.sasl(), frame, speaks)
+        let supports = |api, version| state.model.supports(connection, api, version);
+        gate.admit(now, &mut self.sasl(), frame, supports)
     }
 
     /// Informs each listener whether it is still wanted, and returns the ports without a listener yet, each with the
@@ -198,7 +198,7 @@ impl Shared {
     }
 
     /// Makes one call of the model, and carries out its outputs.
-    fn turn<T>(&self, what: impl FnOnce(&mut State, Instant) -> T) -> T {
+    fn call_model<T>(&self, what: impl FnOnce(&mut State, Instant) -> T) -> T {
         let mut state = self.lock();
         let now = now();
         state.model.at(now);
@@ -229,10 +229,10 @@ impl State {
             match output {
                 Output::Send { connection, bytes } => {
                     // A task that has ended disconnects by itself.
-                    let _ = self.lines.get(&connection).map(|line| line.send(bytes));
+                    let _ = self.answer_senders.get(&connection).map(|sender| sender.send(bytes));
                 }
                 Output::Close(connection) => {
-                    self.lines.remove(&connection);
+                    self.answer_senders.remove(&connection);
                 }
             }
         }

@@ -6,8 +6,8 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex, split};
 
 use super::{
-    secure::{Gate, Verdict},
-    shared::{Line, Shared},
+    secure::{Decision, Gate},
+    shared::{AcceptedConnection, Shared},
 };
 
 /// How many requests of one connection are read ahead of the one in progress. Reading on detects a client that hangs up
@@ -25,23 +25,23 @@ const MAX_UNAUTHENTICATED: usize = 512 * 1024;
 
 /// A connection without a socket.
 pub(super) fn in_memory(shared: &Arc<Shared>, port: u16) -> io::Result<DuplexStream> {
-    let line = shared.accept(port, "127.0.0.1").ok_or(io::ErrorKind::ConnectionRefused)?;
+    let connection = shared.accept(port, "127.0.0.1").ok_or(io::ErrorKind::ConnectionRefused)?;
     let (theirs, ours) = duplex(PIPE);
-    carry(shared, line, ours);
+    spawn_connection(shared, connection, ours);
     Ok(theirs)
 }
 
 /// Starts the task of a connection.
-pub(super) fn carry(
+pub(super) fn spawn_connection(
     shared: &Arc<Shared>,
-    line: Line,
+    connection: AcceptedConnection,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
 ) {
     let task = {
         let shared = Arc::clone(shared);
         async move {
-            let id = line.id;
-            if let Err(error) = serve(&shared, line, stream).await {
+            let id = connection.id;
+            if let Err(error) = serve(&shared, connection, stream).await {
                 tracing::debug!(?id, %error, "a connection ended");
             }
             shared.hang_up(id);
@@ -53,51 +53,59 @@ pub(super) fn carry(
 #[cfg(feature = "tls")]
 async fn serve(
     shared: &Shared,
-    mut line: Line,
+    mut connection: AcceptedConnection,
     stream: impl AsyncRead + AsyncWrite + Unpin,
 ) -> io::Result<()> {
-    let Some(tls) = &shared.secured.tls else { return run(shared, line, stream).await };
-    if !is_resumed(shared, &mut line).await {
+    let Some(tls) = &shared.secured.tls else { return run(shared, connection, stream).await };
+    if !is_resumed(shared, &mut connection).await {
         return Ok(());
     }
-    run(shared, line, tls.acceptor.accept(stream).await?).await
+    run(shared, connection, tls.acceptor.accept(stream).await?).await
 }
 
 /// Waits while the broker is paused. False if the connection ends meanwhile.
 #[cfg(feature = "tls")]
-async fn is_resumed(shared: &Shared, line: &mut Line) -> bool {
+async fn is_resumed(shared: &Shared, connection: &mut AcceptedConnection) -> bool {
     loop {
         let done = shared.done.notified();
-        if shared.look(|model| model.is_idle(line.id)) {
+        if shared.read(|model| model.is_idle(connection.id)) {
             return true;
         }
         tokio::select! {
             () = done => {}
             // Nothing was asked, so there is no answer.
-            _ = line.answers.recv() => return false,
+            _ = connection.answers.recv() => return false,
         }
     }
 }
 
 #[cfg(not(feature = "tls"))]
-async fn serve(shared: &Shared, line: Line, stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
-    run(shared, line, stream).await
+async fn serve(
+    shared: &Shared,
+    connection: AcceptedConnection,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+) -> io::Result<()> {
+    run(shared, connection, stream).await
 }
 
-async fn run(shared: &Shared, mut line: Line, stream: impl AsyncRead + AsyncWrite) -> io::Result<()> {
+async fn run(
+    shared: &Shared,
+    mut connection: AcceptedConnection,
+    stream: impl AsyncRead + AsyncWrite,
+) -> io::Result<()> {
     let (mut read, mut write) = split(stream);
     let mut buffer = BytesMut::new();
     let mut gate = shared.gate();
     loop {
         let done = shared.done.notified(); // before the check of the state that it signals
-        let fed = feed(shared, &line, gate.as_mut(), &mut buffer)?;
-        if let FrameOutcome::Judged(verdict) = fed {
+        let fed = feed(shared, &connection, gate.as_mut(), &mut buffer)?;
+        if let FrameOutcome::Decided(decision) = fed {
             // The answers to all earlier requests are at least in the channel.
-            while let Ok(bytes) = line.answers.try_recv() {
+            while let Ok(bytes) = connection.answers.try_recv() {
                 write.write_all(&bytes).await?;
             }
-            let is_over = !matches!(verdict, Verdict::Answer(_));
-            if let Verdict::Answer(bytes) | Verdict::Refuse(bytes) = verdict {
+            let is_over = !matches!(decision, Decision::Answer(_));
+            if let Decision::Answer(bytes) | Decision::Refuse(bytes) = decision {
                 write.write_all(&bytes).await?;
                 write.flush().await?;
             }
@@ -110,7 +118,7 @@ async fn run(shared: &Shared, mut line: Line, stream: impl AsyncRead + AsyncWrit
             buffer.reserve(READ); // grows with what arrives, never with a claimed length
         }
         tokio::select! {
-            answer = line.answers.recv() => match answer {
+            answer = connection.answers.recv() => match answer {
                 Some(bytes) => {
                     write.write_all(&bytes).await?;
                     write.flush().await?;
@@ -137,18 +145,19 @@ enum FrameOutcome {
     /// The next one is SASL's, and waits until those before it are answered.
     Held,
     /// The next one was not for the model.
-    Judged(Verdict),
+    Decided(Decision),
 }
 
 /// Gives the model the complete frames, as long as few enough wait and the gate lets them pass.
 fn feed(
     shared: &Shared,
-    line: &Line,
+    connection: &AcceptedConnection,
     mut gate: Option<&mut Gate>,
     buffer: &mut BytesMut,
 ) -> io::Result<FrameOutcome> {
     loop {
-        let (waiting, is_idle) = shared.look(|model| (model.waiting(line.id), model.is_idle(line.id)));
+        let (waiting, is_idle) =
+            shared.read(|model| (model.waiting(connection.id), model.is_idle(connection.id)));
         if waiting >= AHEAD {
             return Ok(FrameOutcome::Full);
         }
@@ -163,9 +172,9 @@ fn feed(
         }
         buffer.advance(4);
         let frame = buffer.split_to(length).freeze();
-        match gate.as_deref_mut().map_or(Verdict::Pass, |gate| shared.judge(line.id, gate, &frame)) {
-            Verdict::Pass => shared.with(|model, now| model.receive(now, line.id, frame)),
-            verdict => return Ok(FrameOutcome::Judged(verdict)),
+        match gate.as_deref_mut().map_or(Decision::Pass, |gate| shared.admit(connection.id, gate, &frame)) {
+            Decision::Pass => shared.with(|model, now| model.receive(now, connection.id, frame)),
+            decision => return Ok(FrameOutcome::Decided(decision)),
         }
     }
 }

@@ -113,7 +113,7 @@ impl Model {
         name: &TopicName,
         refusal: &Refusal,
     ) -> CreatableTopicResult {
-        let code = self.tell_refused(context, refusal.error);
+        let code = self.report_refusal(context, refusal.error);
         CreatableTopicResult::default()
             .with_name(name.clone())
             .with_error_code(code)
@@ -188,7 +188,7 @@ impl Model {
         id: Uuid,
         refusal: &Refusal,
     ) -> DeletableTopicResult {
-        let code = self.tell_refused(context, refusal.error);
+        let code = self.report_refusal(context, refusal.error);
         DeletableTopicResult::default()
             .with_name(name)
             .with_topic_id(id)
@@ -246,7 +246,7 @@ impl Model {
         name: &TopicName,
         refusal: &Refusal,
     ) -> CreatePartitionsTopicResult {
-        let code = self.tell_refused(context, refusal.error);
+        let code = self.report_refusal(context, refusal.error);
         CreatePartitionsTopicResult::default()
             .with_name(name.clone())
             .with_error_code(code)

@@ -70,7 +70,7 @@ impl Model {
                     result = result.with_configs(entries);
                 }
                 Err(refusal) => {
-                    result.error_code = self.tell_refused(context, refusal.error);
+                    result.error_code = self.report_refusal(context, refusal.error);
                     // Kafka gives no reason for a topic that does not exist.
                     if refusal.error != ResponseError::UnknownTopicOrPartition {
                         result.error_message = refusal.text();
@@ -248,7 +248,7 @@ impl Model {
                 .with_resource_type(resource.resource_type)
                 .with_resource_name(resource.resource_name);
             if let Err(refusal) = changed {
-                response.error_code = self.tell_refused(context, refusal.error);
+                response.error_code = self.report_refusal(context, refusal.error);
                 response.error_message = refusal.text();
             }
             responses.push(response);
@@ -329,7 +329,7 @@ fn apply(
         let (name, value) = (config.name.as_str(), config.value.as_deref().unwrap_or_default());
         let operation = config.config_operation;
         if matches!(operation, APPEND | SUBTRACT) && !kind(name).is_some_and(Kind::is_list) {
-            return Err(Refusal::new(ResponseError::InvalidConfig, format!("{name} is no list")));
+            return Err(Refusal::new(ResponseError::InvalidConfig, format!("{name} is not a list")));
         }
         let default = || settings::find(name).map_or("", |setting| setting.default).to_owned();
         let old = configs.get(name).cloned().unwrap_or_else(default);
@@ -367,7 +367,7 @@ fn check_broker(name: &str, asked: i32) -> Result<(), Refusal> {
         Ok(id) => {
             Err(Refusal::new(ResponseError::InvalidRequest, format!("broker {asked} is asked about {id}")))
         }
-        Err(_) => Err(Refusal::new(ResponseError::InvalidRequest, format!("'{name}' is no broker's number"))),
+        Err(_) => Err(Refusal::new(ResponseError::InvalidRequest, format!("'{name}' is not a broker id"))),
     }
 }
 

@@ -67,11 +67,11 @@ impl Model {
         if self.topics.all.contains_key(name) || self.nodes.live().next().is_none() {
             return;
         }
-        // Each partition's leader then is the coordinator that `Nodes::home_of` names.
+        // Each partition's leader then is the coordinator that `Nodes::usual_coordinator_of` names.
         let brokers: Vec<i32> = self.nodes.all.keys().copied().collect();
         let factor = brokers.len().min(3);
         let replicas =
-            (0..INTERNAL_PARTITIONS).map(|partition| spread(&brokers, partition, factor)).collect();
+            (0..INTERNAL_PARTITIONS).map(|partition| place_replicas(&brokers, partition, factor)).collect();
         let configs = [
             ("cleanup.policy", "compact"),
             ("compression.type", if name == OFFSETS_TOPIC { "producer" } else { "uncompressed" }),
@@ -234,7 +234,7 @@ impl Model {
     }
 }
 
-fn spread(brokers: &[i32], partition: usize, factor: usize) -> Vec<i32> {
+fn place_replicas(brokers: &[i32], partition: usize, factor: usize) -> Vec<i32> {
     brokers.iter().cycle().skip(partition % brokers.len().max(1)).take(factor).copied().collect()
 }
 

@@ -42,7 +42,7 @@ impl Model {
                 CONTROLLERS => ResponseError::MismatchedEndpointType,
                 _ => ResponseError::UnsupportedEndpointType,
             };
-            let code = self.tell_refused(context, error);
+            let code = self.report_refusal(context, error);
             let message = text("brokers are asked about brokers (endpoint type 1)");
             return DescribeClusterResponse::default()
                 .with_error_code(code)
@@ -87,7 +87,7 @@ impl Model {
         };
         asked.retain(|name| name.as_str() >= start);
         if cursor.as_ref().is_some_and(|(_, partition)| *partition < 0) {
-            self.tell_refused(context, ResponseError::InvalidRequest);
+            self.report_refusal(context, ResponseError::InvalidRequest);
             let refused = request.topics.iter().map(|topic| {
                 DescribeTopicPartitionsResponseTopic::default()
                     .with_error_code(ResponseError::InvalidRequest.code())

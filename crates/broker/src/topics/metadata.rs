@@ -44,10 +44,10 @@ impl Model {
             Some(asked) => {
                 if version < 12 && asked.iter().any(|topic| topic.name.is_none() || !topic.topic_id.is_nil())
                 {
-                    let code = self.tell_refused(context, ResponseError::InvalidRequest);
+                    let code = self.report_refusal(context, ResponseError::InvalidRequest);
                     let topics = asked.into_iter().map(|topic| {
                         let name = topic.name.unwrap_or_default();
-                        absent(ResponseError::InvalidRequest, Some(name)).with_topic_id(topic.topic_id)
+                        error_topic(ResponseError::InvalidRequest, Some(name)).with_topic_id(topic.topic_id)
                     });
                     let topics = topics.collect();
                     return MetadataResponse::default().with_topics(topics).with_error_code(code).into();
@@ -101,15 +101,15 @@ impl Model {
                 continue;
             }
             if names::check(&name).is_err() {
-                self.tell_refused(context, ResponseError::InvalidTopicException);
-                missing.push(absent(ResponseError::InvalidTopicException, Some(name)));
+                self.report_refusal(context, ResponseError::InvalidTopicException);
+                missing.push(error_topic(ResponseError::InvalidTopicException, Some(name)));
                 continue;
             }
             if create {
                 self.auto_create(&name);
             }
             // A topic that is just being created is not known yet: the client tries again.
-            missing.push(absent(ResponseError::UnknownTopicOrPartition, Some(name)));
+            missing.push(error_topic(ResponseError::UnknownTopicOrPartition, Some(name)));
         }
         found.append(&mut missing);
         found
@@ -131,7 +131,7 @@ impl Model {
         let (known, unknown): (Vec<&Uuid>, Vec<&Uuid>) =
             ids.iter().partition(|id| self.topics.names.contains_key(*id));
         let unknown =
-            unknown.into_iter().map(|id| absent(ResponseError::UnknownTopicId, None).with_topic_id(*id));
+            unknown.into_iter().map(|id| error_topic(ResponseError::UnknownTopicId, None).with_topic_id(*id));
         let known = known.into_iter().filter_map(|id| {
             let name = self.topics.name_of(*id)?;
             Some(self.topic(version, name, self.topics.all.get(name)?))
@@ -151,7 +151,7 @@ impl Model {
     }
 }
 
-fn absent(error: ResponseError, name: Option<TopicName>) -> MetadataResponseTopic {
+fn error_topic(error: ResponseError, name: Option<TopicName>) -> MetadataResponseTopic {
     let internal = name.as_ref().is_some_and(|name| names::is_internal(name));
     MetadataResponseTopic::default().with_error_code(error.code()).with_name(name).with_is_internal(internal)
 }

@@ -101,7 +101,7 @@ pub(crate) fn text(value: &str) -> StrBytes {
 impl Model {
     /// Reports to observers that a request was refused with a code that a correct client does not meet in a cluster
     /// without faults. Returns the code.
-    pub(crate) fn tell_refused(&mut self, context: &Context, error: ResponseError) -> i16 {
+    pub(crate) fn report_refusal(&mut self, context: &Context, error: ResponseError) -> i16 {
         let code = error.code();
         self.observe(|at| Observed::Refused {
             at,

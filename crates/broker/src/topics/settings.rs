@@ -46,7 +46,7 @@ impl Kind {
         matches!(self, Self::List(_) | Self::Replicas)
     }
 
-    fn takes(self, value: &str) -> bool {
+    fn accepts(self, value: &str) -> bool {
         let value = value.trim();
         match self {
             Self::Boolean => value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false"),
@@ -142,8 +142,8 @@ pub(super) fn check_all(configs: &BTreeMap<String, String>) -> Result<(), Refusa
     for (name, value) in configs {
         match find(name) {
             None => return refuse(format!("nothing of a topic is called '{name}'")),
-            Some(setting) if !setting.kind.takes(value) => {
-                return refuse(format!("'{value}' is no value for {name}"));
+            Some(setting) if !setting.kind.accepts(value) => {
+                return refuse(format!("'{value}' is not a valid value of {name}"));
             }
             Some(_) => {}
         }

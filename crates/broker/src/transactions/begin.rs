@@ -68,7 +68,7 @@ impl Model {
         let Some(transaction) = transactions.all.get_mut(id) else {
             return Err(ResponseError::InvalidProducerIdMapping);
         };
-        if expected.is_some_and(|expected| !transaction.was(expected)) {
+        if expected.is_some_and(|expected| !transaction.may_be_current(expected)) {
             return Err(ResponseError::ProducerFenced);
         }
         match transaction.state {
@@ -100,7 +100,7 @@ impl Model {
 
 impl Transaction {
     /// Whether this id and epoch may be the present producer's; the epoch is checked later, in `renew` (KIP-360).
-    fn was(&self, (producer, epoch): Producer) -> bool {
+    fn may_be_current(&self, (producer, epoch): Producer) -> bool {
         self.epoch == -1
             || producer == self.producer
             // It missed the answer in which it got a new id, because its epochs had run out, and asks again.

@@ -81,7 +81,7 @@ impl Model {
         let pattern = request.transactional_id_pattern.filter(|pattern| !pattern.is_empty());
         let pattern = match pattern.map(|pattern| Regex::new(&format!("^(?:{})$", pattern.as_str()))) {
             Some(Err(_)) => {
-                let code = self.tell_refused(context, ResponseError::InvalidRegularExpression);
+                let code = self.report_refusal(context, ResponseError::InvalidRegularExpression);
                 return response.with_error_code(code).into();
             }
             Some(Ok(pattern)) => Some(pattern),

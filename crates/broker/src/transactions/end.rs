@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The decision about a request to end.
-enum Verdict {
+enum EndAction {
     /// The transaction ends, with these partitions.
     End(BTreeSet<TopicAndPartition>),
     /// The transaction ended before: the request was sent again.
@@ -52,16 +52,16 @@ impl Model {
         let wall_ms = self.wall_ms();
         let transaction = self.transactions.all.get_mut(id).ok_or(unmapped)?;
         if context.version < 5 {
-            let verdict = transaction.may_end_v1(producer, epoch, request.committed)?;
+            let action = transaction.may_end_v1(producer, epoch, request.committed)?;
             transaction.previous = transaction.producer;
-            if let Verdict::End(partitions) = verdict {
+            if let EndAction::End(partitions) = action {
                 self.end(id, partitions, request.committed, None);
             }
             return Ok((-1, -1));
         }
         match transaction.may_end_v2(producer, epoch, request.committed)? {
-            Verdict::Ended => Ok((transaction.producer, transaction.epoch)),
-            Verdict::End(partitions) => {
+            EndAction::Ended => Ok((transaction.producer, transaction.epoch)),
+            EndAction::End(partitions) => {
                 if partitions.is_empty() {
                     transaction.started_ms = wall_ms;
                 }
@@ -84,7 +84,7 @@ impl Model {
 
 impl Transaction {
     /// The check before KIP-890: the epoch stays.
-    fn may_end_v1(&self, producer: i64, epoch: i16, commits: bool) -> Result<Verdict, ResponseError> {
+    fn may_end_v1(&self, producer: i64, epoch: i16, commits: bool) -> Result<EndAction, ResponseError> {
         if self.producer != producer {
             return Err(ResponseError::InvalidProducerIdMapping);
         }
@@ -92,9 +92,9 @@ impl Transaction {
             return Err(ResponseError::ProducerFenced);
         }
         match &self.state {
-            State::Ongoing { partitions, .. } => Ok(Verdict::End(partitions.clone())),
+            State::Ongoing { partitions, .. } => Ok(EndAction::End(partitions.clone())),
             State::Ending { commit, .. } if *commit == commits => Err(ResponseError::ConcurrentTransactions),
-            State::Complete { commit } if *commit == commits => Ok(Verdict::Ended),
+            State::Complete { commit } if *commit == commits => Ok(EndAction::Ended),
             State::Empty | State::Ending { .. } | State::Complete { .. } => {
                 Err(ResponseError::InvalidTxnState)
             }
@@ -102,7 +102,7 @@ impl Transaction {
     }
 
     /// With KIP-890 each transaction has its own epoch, which tells a repeated request from the next one.
-    fn may_end_v2(&self, producer: i64, epoch: i16, commits: bool) -> Result<Verdict, ResponseError> {
+    fn may_end_v2(&self, producer: i64, epoch: i16, commits: bool) -> Result<EndAction, ResponseError> {
         let again = epoch.checked_add(1) == Some(self.epoch);
         // The epochs ran out, and the producer missed the answer with the new id.
         let again_with_old_id = self.previous == producer && epoch == LAST_EPOCH && self.epoch == 0;
@@ -119,12 +119,12 @@ impl Transaction {
         }
         let again = again || again_with_old_id;
         match &self.state {
-            State::Ongoing { partitions, .. } => Ok(Verdict::End(partitions.clone())),
+            State::Ongoing { partitions, .. } => Ok(EndAction::End(partitions.clone())),
             State::Ending { commit, .. } if *commit == commits => Err(ResponseError::ConcurrentTransactions),
-            State::Complete { commit } if again && *commit == commits => Ok(Verdict::Ended),
+            State::Complete { commit } if again && *commit == commits => Ok(EndAction::Ended),
             // A producer that does not know whether it wrote anything may always abort.
-            State::Empty if !commits => Ok(Verdict::End(BTreeSet::new())),
-            State::Complete { .. } if !commits && !again => Ok(Verdict::End(BTreeSet::new())),
+            State::Empty if !commits => Ok(EndAction::End(BTreeSet::new())),
+            State::Complete { .. } if !commits && !again => Ok(EndAction::End(BTreeSet::new())),
             State::Empty | State::Ending { .. } | State::Complete { .. } => {
                 Err(ResponseError::InvalidTxnState)
             }

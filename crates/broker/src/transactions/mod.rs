@@ -98,7 +98,7 @@ impl Model {
             ResponseError::InvalidRequest
             | ResponseError::InvalidTxnState
             | ResponseError::InvalidProducerIdMapping
-            | ResponseError::InvalidTransactionTimeout => self.tell_refused(context, error),
+            | ResponseError::InvalidTransactionTimeout => self.report_refusal(context, error),
             _ => error.code(),
         }
     }

@@ -201,19 +201,19 @@ fn markers_wait_for_a_leader() {
     let mut talk = TestClient::with_brokers(2);
     talk.create("other", 1, 1);
     talk.create("orders", 1, 1); // on broker 2
-    let home = talk.model.coordinator_of(ID).expect("a coordinator");
-    talk.connection = talk.model.connect(talk.now, home, "127.0.0.1").expect("it is up");
+    let coordinator = talk.model.coordinator_of(ID).expect("a coordinator");
+    talk.connection = talk.model.connect(talk.now, coordinator, "127.0.0.1").expect("it is up");
     let producer = init(&mut talk, 5, None).expect("a producer");
     add(&mut talk, 5, producer, &[0]);
     let victim = 2;
     talk.kill(victim);
-    let home = talk.model.coordinator_of(ID).expect("a coordinator");
-    talk.connection = talk.model.connect(talk.now, home, "127.0.0.1").expect("it is up");
+    let coordinator = talk.model.coordinator_of(ID).expect("a coordinator");
+    talk.connection = talk.model.connect(talk.now, coordinator, "127.0.0.1").expect("it is up");
     assert!(end(&mut talk, 5, producer, true).is_ok());
     assert_eq!(state(&mut talk), "PrepareCommit");
     talk.start(victim);
-    let home = talk.model.coordinator_of(ID).expect("a coordinator");
-    talk.connection = talk.model.connect(talk.now, home, "127.0.0.1").expect("it is up");
+    let coordinator = talk.model.coordinator_of(ID).expect("a coordinator");
+    talk.connection = talk.model.connect(talk.now, coordinator, "127.0.0.1").expect("it is up");
     assert_eq!(state(&mut talk), "CompleteCommit");
 }
 
@@ -243,8 +243,8 @@ fn invalid_transaction_requests_get_kafkas_error_codes() {
 fn only_the_coordinator_knows() {
     let mut talk = TestClient::with_brokers(3);
     talk.create("orders", 2, 1);
-    let home = talk.model.coordinator_of(ID).expect("a coordinator");
-    let other = (1..=3).find(|broker| *broker != home).expect("another");
+    let coordinator = talk.model.coordinator_of(ID).expect("a coordinator");
+    let other = (1..=3).find(|broker| *broker != coordinator).expect("another");
     talk.connection = talk.model.connect(talk.now, other, "127.0.0.1").expect("it is up");
     assert_eq!(init(&mut talk, 5, None), Err(E::NotCoordinator.code()));
     assert_eq!(add(&mut talk, 3, (0, 0), &[0]), [E::NotCoordinator.code()]);

@@ -104,7 +104,7 @@ impl Protocol {
 
 fn idle_timeout(text: &str) -> Result<i64, String> {
     match time::duration(text)? {
-        0 => Err("the duration is zero: write one such as 10s".to_owned()),
+        0 => Err("the duration is zero: write a duration such as 10s".to_owned()),
         millis => Ok(millis),
     }
 }

@@ -77,7 +77,7 @@ pub(crate) enum Source {
 
 fn duration(text: &str) -> Result<Duration, String> {
     match time::duration(text)? {
-        0 => Err("the duration is zero: write one such as 10s".to_owned()),
+        0 => Err("the duration is zero: write a duration such as 10s".to_owned()),
         millis => Ok(Duration::from_millis(millis.unsigned_abs())),
     }
 }

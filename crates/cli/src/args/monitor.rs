@@ -8,15 +8,13 @@ use super::lag::Source;
 use super::top::{Watch, duration, interval};
 
 const SETTINGS: &str = "\
-Each option may stand in the environment, as OFFTAKE_MONITOR_LISTEN, or in the file that
+Each option may be set in the environment, as OFFTAKE_MONITOR_LISTEN, or in the file that
 --settings names, as `listen = 0.0.0.0:9308`; the command line counts before the environment,
-and that before the file. How the cluster is reached is said as for every command: --brokers,
--X, --config.
+and that before the file. The cluster is given as for every command: --brokers, -X, --config.
 
-SIGHUP has the file, the secrets, the certificate and the cluster's properties reloaded.
-What is wrong with them then is told, and what was in force stays. listen, history and
-history-size need a new start, and so does what was said on the command line or in the
-environment.
+On SIGHUP, the file, the secrets, the certificate and the cluster's properties are read again.
+If they have an error, it is printed and the previous settings stay in force. A restart is needed
+for listen, history and history-size, and for options of the command line or the environment.
 
 Paths: /metrics /api/groups /api/groups/NAME /api/history /api/status /openapi.json
 /healthz /readyz, and the page at /. With a token or a password, /metrics and /api need it.

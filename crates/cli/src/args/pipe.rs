@@ -99,7 +99,7 @@ from when a record is given to it; what its start takes is among it, so let it b
 With --in-flight, those behind wait for those before them. A handler is killed with its process
 group and started again if it takes longer than --timeout, writes anything else, or has a record
 whose partition was taken away. Those of its other records are retried, and that was no attempt. Those of one that
-ends or writes nonsense are retried too, and that attempt counts, as any of them may be the reason: so
+ends or writes an invalid answer are retried too, and that attempt counts, as any of them may be the reason: so
 the last attempt at one that has failed before is made with no other record at its handler. (With
 --attempts 1 the first is the last: what is at a handler that ends has no other.) For the breaker a
 handler that ends has failed once, however many records it had. One that cannot be run (the shell
@@ -178,7 +178,7 @@ pub(crate) struct Share {
 
 fn duration(text: &str) -> Result<Duration, String> {
     match time::duration(text)? {
-        0 => Err("the duration is zero: write one such as 10s".to_owned()),
+        0 => Err("the duration is zero: write a duration such as 10s".to_owned()),
         millis => Ok(Duration::from_millis(millis.unsigned_abs())),
     }
 }

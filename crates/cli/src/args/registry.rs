@@ -114,7 +114,7 @@ pub(crate) enum SchemasCommand {
 
 fn positive(text: &str) -> Result<i64, String> {
     match time::duration(text)? {
-        0 => Err("the duration is zero: write one such as 5s".to_owned()),
+        0 => Err("the duration is zero: write a duration such as 5s".to_owned()),
         millis => Ok(millis),
     }
 }

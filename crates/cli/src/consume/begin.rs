@@ -68,7 +68,7 @@ impl Listener for BeginAt {
                     Ok(starts) => break starts,
                     // Nothing is read meanwhile; `max.poll.interval.ms` limits the wait.
                     Err(error) if error.is_retriable() => {
-                        tracing::warn!("the start offsets are not known yet; trying again: {error}");
+                        tracing::warn!("the start offsets are not known yet; retrying: {error}");
                     }
                     Err(error) => return Err(error.into()),
                 }

@@ -104,7 +104,7 @@ impl Decoding {
                 {
                     *logged += 1;
                     let (name, partition, offset) = (part.name(), record.topic_partition(), record.offset());
-                    let last = if *logged == MOST_LOGGED { "; further ones are not reported" } else { "" };
+                    let last = if *logged == MOST_LOGGED { "; further ones are not logged" } else { "" };
                     tracing::warn!(
                         "{name} of {partition} at offset {offset} is printed as it is: {why}{last}"
                     );

@@ -77,7 +77,7 @@ mod tests {
     fn text_is_searched_for_as_it_is() {
         let wanted = Finder::new("a.c+é").unwrap();
         assert!(wanted.is_in(Some("\u{ff}xa.c+éx".as_bytes())));
-        assert!(wanted.is_in(Some(b"\xffa.c+\xc3\xa9")), "among bytes that are no text");
+        assert!(wanted.is_in(Some(b"\xffa.c+\xc3\xa9")), "among bytes that are not text");
         assert!(!wanted.is_in(Some("abcé".as_bytes())));
         assert!(!Finder::new("").unwrap().is_in(None));
         assert!(Finder::new("").unwrap().is_in(Some(b"")));

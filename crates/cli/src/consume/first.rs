@@ -33,14 +33,14 @@ impl FirstStart {
         (asked && at_the_end && !common.quiet && std::io::stderr().is_terminal()).then(Self::default)
     }
 
-    pub(super) fn look_at(&self, event: &Event) {
+    pub(super) fn on_event(&self, event: &Event) {
         if let Event::Reset { from: None, reason: ResetReason::NothingCommitted, .. } = event {
             self.seen.store(true, Ordering::Relaxed);
         }
     }
 
     /// Prints the notice; `None` once it is printed.
-    pub(super) fn tell(self, group: &str) -> Option<Self> {
+    pub(super) fn announce(self, group: &str) -> Option<Self> {
         if !self.seen.load(Ordering::Relaxed) {
             return Some(self);
         }
@@ -67,9 +67,9 @@ mod tests {
             skipped: None,
         };
         let first = FirstStart::default();
-        first.look_at(&reset(Some(3), ResetReason::OutOfRange));
-        let Some(first) = first.tell("g") else { panic!("a reset is no start") };
-        first.look_at(&reset(None, ResetReason::NothingCommitted));
-        assert!(first.tell("g").is_none());
+        first.on_event(&reset(Some(3), ResetReason::OutOfRange));
+        let Some(first) = first.announce("g") else { panic!("a reset is no start") };
+        first.on_event(&reset(None, ResetReason::NothingCommitted));
+        assert!(first.announce("g").is_none());
     }
 }

@@ -63,7 +63,7 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
         let (sink, first) = (events.as_ref().map(EventLog::sink), first.clone());
         builder = builder.events(move |event| {
             if let Some(first) = &first {
-                first.look_at(&event);
+                first.on_event(&event);
             }
             if let Some(sink) = &sink {
                 sink(event);
@@ -287,7 +287,7 @@ impl Reading {
             };
             let Some(polled) = polled else { break };
             let group = self.consumer.config().group_id.as_deref().unwrap_or_default();
-            self.first = self.first.take().and_then(|first| first.tell(group));
+            self.first = self.first.take().and_then(|first| first.announce(group));
             match polled {
                 Ok(records) => {
                     self.print(&records)?;

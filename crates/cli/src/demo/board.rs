@@ -128,7 +128,7 @@ impl Board {
         self.members.len() - 1
     }
 
-    pub(super) fn stands(&mut self, member: usize, status: MemberStatus) {
+    pub(super) fn set_status(&mut self, member: usize, status: MemberStatus) {
         let Some(known) = self.members.get_mut(member) else { return };
         known.status = status;
         let text = match status {

@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn an_object_shows_the_same_without_members_that_have_left() {
         let mut board = board();
-        board.stands(0, MemberStatus::Gone);
+        board.set_status(0, MemberStatus::Gone);
         let object = object(&board);
         assert_eq!(
             (&object["at"], &object["lag"], &object["rebalances"]),

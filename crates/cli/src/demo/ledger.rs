@@ -131,7 +131,7 @@ impl Ledger {
 
     /// Counts a dead letter whose write was acknowledged. Whether it has the record's bytes shows when it is
     /// [found](Self::found).
-    pub(super) fn given_up(&mut self, partition: i32, offset: i64) {
+    pub(super) fn count_dead_letter(&mut self, partition: i32, offset: i64) {
         let produced = entry(&mut self.partitions, partition, offset).and_then(|entry| entry.produced);
         match produced {
             Some(digest) => self.handled(partition, offset, digest, Outcome::GivenUp),

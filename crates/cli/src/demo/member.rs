@@ -113,7 +113,7 @@ impl Member {
             }
         };
         let asked = async move { drop(stop.wait_for(|stop| *stop).await) };
-        pipe::verdict(worker.run(handler, asked).await)
+        pipe::check_summary(worker.run(handler, asked).await)
     }
 
     fn consumer(&self) -> Builder {

@@ -34,7 +34,7 @@ const GROUP: &str = "demo";
 const PARTITIONS: i32 = 12;
 
 pub(crate) async fn run(common: &Common, args: Demo) -> Result<(), Failure> {
-    let mut stop = Stop::listen_and(screen::restore)?;
+    let mut stop = Stop::listen_with_exit_hook(screen::restore)?;
     let length = Duration::from_secs(args.seconds);
     let at = match args.screenshot_at.map(Duration::try_from_secs_f64) {
         None => length.mul_f64(0.42),
@@ -44,7 +44,7 @@ pub(crate) async fn run(common: &Common, args: Demo) -> Result<(), Failure> {
     let picture = args.screenshot.map(|to| Picture { to, at });
     let run = DemoRun::begin(length).await?;
     let mut display = Display::new(common.json, picture)?;
-    let played = run.play(&mut display, &mut stop).await;
+    let played = run.run(&mut display, &mut stop).await;
     drop(display); // the rest belongs on the normal screen
     let ending = played?;
     let summary = ending.ledger.summary(ending.board.rebalances());
@@ -55,7 +55,7 @@ pub(crate) async fn run(common: &Common, args: Demo) -> Result<(), Failure> {
         output.buffer().extend_from_slice(summary_text(&ending, &summary, display::colour()).as_bytes());
     }
     output.flush()?;
-    verdict(&ending, &summary)
+    check_result(&ending, &summary)
 }
 
 /// The summary for people.
@@ -103,7 +103,7 @@ fn summary_text(ending: &Ending, summary: &Summary, colour: bool) -> String {
     text
 }
 
-fn verdict(ending: &Ending, summary: &Summary) -> Result<(), Failure> {
+fn check_result(ending: &Ending, summary: &Summary) -> Result<(), Failure> {
     let strange = ending.ledger.totals().strange;
     match (summary.lost, strange) {
         (0, 0) => Ok(()),
@@ -145,7 +145,7 @@ mod tests {
             summary_text(&ending, &summary, false)
                 .contains("2 produced ≠ 1 processed + 0 dead-lettered, 1 lost")
         );
-        let failure = verdict(&ending, &summary).unwrap_err();
+        let failure = check_result(&ending, &summary).unwrap_err();
         assert!(failure.to_string().starts_with("1 of 2 records were lost"), "{failure}");
     }
 
@@ -153,7 +153,7 @@ mod tests {
     fn a_strange_record_fails_it_too() {
         let mut ending = ending(2);
         ending.ledger.handled(0, 1, 8, Outcome::Processed);
-        let failure = verdict(&ending, &ending.ledger.summary(0)).unwrap_err();
+        let failure = check_result(&ending, &ending.ledger.summary(0)).unwrap_err();
         assert!(failure.to_string().contains("other bytes"), "{failure}");
     }
 
@@ -165,6 +165,6 @@ mod tests {
             summary_text(&ending, &summary, false)
                 .contains("2 produced = 2 processed + 0 dead-lettered, none lost")
         );
-        assert!(verdict(&ending, &summary).is_ok());
+        assert!(check_result(&ending, &summary).is_ok());
     }
 }

@@ -70,7 +70,7 @@ impl Orders {
     }
 
     /// `mean`, up to a tenth more or less.
-    pub(super) fn about(&mut self, mean: f64) -> f64 {
+    pub(super) fn vary(&mut self, mean: f64) -> f64 {
         let wobble = i32::try_from(self.random.below(201)).unwrap_or(100) - 100;
         mean * (1.0 + f64::from(wobble) / 1000.0)
     }

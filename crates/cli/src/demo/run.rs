@@ -101,7 +101,7 @@ impl DemoRun {
         Ok(run)
     }
 
-    pub(super) async fn play(mut self, display: &mut Display, stop: &mut Stop) -> Result<Ending, Failure> {
+    pub(super) async fn run(mut self, display: &mut Display, stop: &mut Stop) -> Result<Ending, Failure> {
         self.begun = now();
         let mut ticks = ticks();
         loop {
@@ -115,7 +115,7 @@ impl DemoRun {
                 Some(left) = self.crew.join_next() => {
                     let (member, left) = left.map_err(|error| Failure::failed(format!("a member broke down: {error}")))?;
                     left?;
-                    self.board.stands(member, MemberStatus::Gone);
+                    self.board.set_status(member, MemberStatus::Gone);
                 }
                 _ = ticks.tick() => {
                     let at = self.at();
@@ -155,7 +155,7 @@ impl DemoRun {
                 }
                 let (last, owed) = self.produced;
                 let since = at.saturating_sub(last).min(TICK * 4); // a pause is not made up for
-                let due = owed + self.orders.about(self.script.demand(at)) * since.as_secs_f64();
+                let due = owed + self.orders.vary(self.script.demand(at)) * since.as_secs_f64();
                 self.produced = (at, due.fract());
                 self.produce(whole(due))?;
             }
@@ -190,7 +190,7 @@ impl DemoRun {
                 let working = |status| matches!(status, MemberStatus::Working | MemberStatus::Joining);
                 let eldest = self.board.members.iter().position(|member| working(member.status));
                 let Some(eldest) = eldest else { return };
-                self.board.stands(eldest, MemberStatus::Leaving);
+                self.board.set_status(eldest, MemberStatus::Leaving);
                 if let Some(stop) = self.stops.get(eldest) {
                     stop.send_replace(true);
                 }
@@ -203,7 +203,7 @@ impl DemoRun {
         for _ in 0..count {
             let order = self.orders.draw();
             let digest = digest(order.key.as_bytes(), &order.value);
-            let partition = home(order.key.as_bytes());
+            let partition = partition_of(order.key.as_bytes());
             let letter = Letter { key: order.key.into_bytes(), value: order.value };
             let offset = self.source.produce(ORDERS, partition, letter)?;
             self.ledger.produced(partition, offset, digest);
@@ -232,7 +232,7 @@ impl DemoRun {
             Note::Retried => self.ledger.retried(1),
             Note::GivenUp { member, partition, offset, reason } => {
                 self.count(member);
-                self.ledger.given_up(partition, offset);
+                self.ledger.count_dead_letter(partition, offset);
                 self.board.say(
                     Some(member),
                     format!("{ORDERS}-{partition} @{offset} goes to {DEAD_LETTERS}: {reason}"),
@@ -244,7 +244,7 @@ impl DemoRun {
 }
 
 /// The partition of a customer.
-fn home(key: &[u8]) -> i32 {
+fn partition_of(key: &[u8]) -> i32 {
     let partitions = u64::from(PARTITIONS.unsigned_abs()).max(1);
     i32::try_from(digest(key, &[]) % partitions).unwrap_or(0)
 }

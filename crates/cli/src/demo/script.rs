@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, f64::consts::TAU, time::Duration};
 
 /// The length of the story; a longer demo repeats it.
-const STORY: Duration = Duration::from_secs(15);
+const SCRIPT_LENGTH: Duration = Duration::from_secs(15);
 /// The most orders before the first member reads.
 const FIRST_ORDERS: u64 = 2500;
 
@@ -25,7 +25,7 @@ pub(super) struct Script {
 
 impl Script {
     pub(super) fn new(length: Duration) -> Self {
-        let stories = u32::try_from(length.as_secs() / STORY.as_secs()).unwrap_or(u32::MAX).max(1);
+        let stories = u32::try_from(length.as_secs() / SCRIPT_LENGTH.as_secs()).unwrap_or(u32::MAX).max(1);
         let story = length / stories;
         let mut actions = VecDeque::from([(Duration::ZERO, Action::Join), (Duration::ZERO, Action::Join)]);
         for number in 0..stories {

@@ -43,7 +43,9 @@ impl Source {
         let record = NewRecord::new(letter.value).key(letter.key);
         let appended = self.cluster.with(|model, _| model.append_records(topic, partition, &[record]));
         let refused = |error| {
-            Failure::failed(format!("the embedded broker took no record for {topic}-{partition}: {error}"))
+            Failure::failed(format!(
+                "the embedded broker did not accept a record for {topic}-{partition}: {error}"
+            ))
         };
         appended.map_err(refused)
     }

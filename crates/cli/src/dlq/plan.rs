@@ -17,23 +17,23 @@ pub(super) struct Choice {
 
 /// The decision about a dead letter.
 #[derive(Debug, PartialEq)]
-pub(super) enum Fate {
+pub(super) enum Disposition {
     /// It goes to this topic.
     Replayed(String),
     /// A filter leaves it out.
     LeftOut,
     /// Its origin is unknown.
-    Homeless,
+    UnknownOrigin,
 }
 
 impl Choice {
-    pub(super) fn fate(&self, letter: &Letter<'_>) -> Fate {
+    pub(super) fn disposition(&self, letter: &Letter<'_>) -> Disposition {
         if !self.filter.passes(letter) {
-            return Fate::LeftOut;
+            return Disposition::LeftOut;
         }
         match self.to.as_ref().or(letter.origin.topic.as_ref()) {
-            Some(topic) if !topic.is_empty() => Fate::Replayed(topic.clone()),
-            _ => Fate::Homeless,
+            Some(topic) if !topic.is_empty() => Disposition::Replayed(topic.clone()),
+            _ => Disposition::UnknownOrigin,
         }
     }
 }
@@ -51,7 +51,7 @@ struct Share {
 #[derive(Default)]
 pub(super) struct Plan {
     shares: BTreeMap<TopicPartition, Share>,
-    homeless: u64,
+    unknown_origin: u64,
     /// The partitions whose replay is complete and committed.
     done: BTreeSet<TopicPartition>,
 }
@@ -64,19 +64,19 @@ impl Plan {
         Self { shares: shares.collect(), ..Self::default() }
     }
 
-    pub(super) fn add(&mut self, letter: &Letter<'_>, fate: Fate) {
+    pub(super) fn add(&mut self, letter: &Letter<'_>, disposition: Disposition) {
         let share = self.shares.entry(letter.record.topic_partition().clone()).or_default();
-        let count = match fate {
-            Fate::Replayed(topic) => share.by_target.entry(topic).or_default(),
-            Fate::LeftOut => &mut share.left_out,
-            Fate::Homeless => &mut self.homeless,
+        let count = match disposition {
+            Disposition::Replayed(topic) => share.by_target.entry(topic).or_default(),
+            Disposition::LeftOut => &mut share.left_out,
+            Disposition::UnknownOrigin => &mut self.unknown_origin,
         };
         *count = count.saturating_add(1);
     }
 
     /// Checks that each letter has a target.
     pub(super) fn check(&self) -> Result<(), Failure> {
-        match self.homeless {
+        match self.unknown_origin {
             0 => Ok(()),
             1 => Err(Failure::failed(
                 "1 dead letter does not say which topic it came from: replay it --to TOPIC, or leave it out by --from-topic",

@@ -16,7 +16,7 @@ use super::{
     filter::Filter,
     group_of,
     letter::Letter,
-    plan::{Choice, Fate, Plan},
+    plan::{Choice, Disposition, Plan},
     source::{Next, Source},
 };
 use crate::{
@@ -69,7 +69,7 @@ async fn dry_run(work: &mut Work, topic: &str, group: &str, choice: &Choice) -> 
         match plan.left_out() {
             0 => {}
             many => say(format_args!(
-                "what is left out ({many}) is passed for group `{group}` too: to replay it later, give this replay a --group of its own"
+                "group `{group}` also moves past the dead letters that are left out ({many}): to replay them later, give this replay a --group of its own"
             )),
         }
     }
@@ -95,7 +95,7 @@ async fn execute(
             let done = replaying.run(&mut source, &mut plan, &mut work.stop).await;
             plan.print(group, work.json, &mut work.output);
             let (replayed, of) = (replaying.replayed, plan.records());
-            done.map_err(|failure| told(failure, replayed, of))
+            done.map_err(|failure| with_progress(failure, replayed, of))
         }
         Err(failure) => Err(failure),
     };
@@ -104,7 +104,7 @@ async fn execute(
 }
 
 /// A failure, with the progress until then.
-fn told(failure: Failure, replayed: u64, of: u64) -> Failure {
+fn with_progress(failure: Failure, replayed: u64, of: u64) -> Failure {
     match failure {
         Failure::Failed(why) => Failure::failed(format!(
             "{why}; {replayed} of {of} records are replayed; run it again for the rest"
@@ -119,7 +119,7 @@ async fn plan(source: &mut Source, choice: &Choice, stop: &mut Stop) -> Result<P
     loop {
         match source.next(stop).await? {
             Next::Records(records) => {
-                source.letters(&records).for_each(|letter| plan.add(&letter, choice.fate(&letter)));
+                source.letters(&records).for_each(|letter| plan.add(&letter, choice.disposition(&letter)));
             }
             Next::End => break,
             Next::Stopped => return Err(Failure::failed(STOPPED)),
@@ -197,8 +197,8 @@ impl Replaying<'_> {
         let mut waiting = Unacknowledged::new(self.memory);
         let mut sent = 0_u64;
         for letter in source.letters(records) {
-            match self.choice.fate(&letter) {
-                Fate::Replayed(to) => {
+            match self.choice.disposition(&letter) {
+                Disposition::Replayed(to) => {
                     let place = (letter.record.topic_partition().clone(), letter.record.offset());
                     let record = record(&to, &letter);
                     let bytes = size(&record);
@@ -206,13 +206,13 @@ impl Replaying<'_> {
                         let (place, outcome) = waiting.next().await;
                         if let Err(error) = outcome {
                             let _ = transaction.abort().await; // the error says why
-                            return Err(not_written(&place, &error));
+                            return Err(write_error(&place, &error));
                         }
                     }
                     waiting.push(transaction.send(record), bytes, place);
                     sent = sent.saturating_add(1);
                 }
-                Fate::LeftOut | Fate::Homeless => {
+                Disposition::LeftOut | Disposition::UnknownOrigin => {
                     let partition = letter.record.topic_partition().clone();
                     self.left_out.entry(partition).or_insert(letter.record.offset());
                 }
@@ -236,7 +236,7 @@ impl Replaying<'_> {
             while !waiting.is_empty() {
                 match waiting.next().await {
                     (place, Err(own)) if own.kind() != ErrorKind::TransactionAborted => {
-                        return Err(not_written(&place, &own));
+                        return Err(write_error(&place, &own));
                     }
                     _ => {}
                 }
@@ -248,14 +248,14 @@ impl Replaying<'_> {
     }
 }
 
-fn not_written((partition, offset): &(TopicPartition, i64), error: &Error) -> Failure {
+fn write_error((partition, offset): &(TopicPartition, i64), error: &Error) -> Failure {
     Failure::failed(format!("offset {offset} of {partition}: {error}"))
 }
 
 fn failed(group: &str, error: &Error) -> Failure {
     match error.kind() {
         ErrorKind::OutcomeUnknown => Failure::failed(format!(
-            "{error}: whether the last records are replayed will be known when this is run again, which goes on behind what is committed"
+            "{error}: it is unknown whether the last records were replayed; run it again to continue after the committed offsets"
         )),
         ErrorKind::Fenced => {
             Failure::failed(format!("another replay under group `{group}` has begun ({error})"))

@@ -11,11 +11,11 @@ use super::steps::{Address, StepResult};
 use crate::clock::now;
 
 /// How long to wait for a coordinator that is not available yet.
-const PATIENCE: Duration = Duration::from_secs(5);
+const COORDINATOR_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause before it is asked for again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-const UNSAID: &str = "the broker does not say what may be done with it";
+const OPERATIONS_UNKNOWN: &str = "the broker does not report which operations are permitted";
 
 pub(super) async fn topic(connection: &mut Connection, topic: &str, user: Option<&str>) -> StepResult {
     let found = match connection.topic(topic).await {
@@ -27,7 +27,7 @@ pub(super) async fn topic(connection: &mut Connection, topic: &str, user: Option
     let (count, s) = (found.partitions, if found.partitions == 1 { "" } else { "s" });
     match found.error {
         ErrorCode::None => {}
-        ErrorCode::TopicAuthorizationFailed => return lacking("Describe", "topic", topic, user),
+        ErrorCode::TopicAuthorizationFailed => return missing_acl("Describe", "topic", topic, user),
         ErrorCode::UnknownTopicOrPartition => {
             return StepResult::failed(
                 "topic",
@@ -37,7 +37,7 @@ pub(super) async fn topic(connection: &mut Connection, topic: &str, user: Option
         code => return StepResult::failed("topic", format!("{topic}: the broker answered {code}")),
     }
     if found.operations.is_some_and(|operations| !operations.can_read()) {
-        return lacking("Read", "topic", topic, user);
+        return missing_acl("Read", "topic", topic, user);
     }
     if !found.leaderless.is_empty() {
         let leaderless: Vec<_> = found.leaderless.iter().map(ToString::to_string).collect();
@@ -62,11 +62,11 @@ pub(super) async fn group(
 ) -> StepResult {
     let mut step = access(probe, connection, group, user).await;
     if step.is_ok {
-        admin.within(PATIENCE);
+        admin.within(COORDINATOR_TIMEOUT);
         // Boxed: the nested futures are deeper than the compiler follows.
         let found = Box::pin(admin.describe_group(group)).await;
         if found.is_err_and(|error| error.code() == Some(ErrorCode::GroupIdNotFound)) {
-            step.detail += "; there is no such group yet: the first member or commit makes it (`offtake groups list` has those that there are)";
+            step.detail += "; there is no such group yet: the first member or commit creates it (`offtake groups list` lists the existing groups)";
         }
     }
     step
@@ -75,9 +75,9 @@ pub(super) async fn group(
 /// A cluster creates the topic of its groups when the first group is asked for, and a coordinator that moved
 /// has to load it.
 async fn access(probe: &Probe, connection: &mut Connection, group: &str, user: Option<&str>) -> StepResult {
-    let deadline = now() + PATIENCE;
+    let deadline = now() + COORDINATOR_TIMEOUT;
     loop {
-        match Box::pin(look_at_group(probe, connection, group, user)).await {
+        match Box::pin(check_coordinator(probe, connection, group, user)).await {
             Ok(step) => return step,
             Err(step) if now() >= deadline => return step,
             Err(_) => sleep_until(now() + PAUSE).await,
@@ -86,7 +86,7 @@ async fn access(probe: &Probe, connection: &mut Connection, group: &str, user: O
 }
 
 /// An error is a step that may succeed a little later.
-async fn look_at_group(
+async fn check_coordinator(
     probe: &Probe,
     connection: &mut Connection,
     group: &str,
@@ -94,12 +94,14 @@ async fn look_at_group(
 ) -> Result<StepResult, StepResult> {
     let (id, address) = match connection.coordinator(group).await {
         Ok(Ok((id, host, port))) => (id, Address { host, port }),
-        Ok(Err(ErrorCode::GroupAuthorizationFailed)) => return Ok(lacking("Describe", "group", group, user)),
+        Ok(Err(ErrorCode::GroupAuthorizationFailed)) => {
+            return Ok(missing_acl("Describe", "group", group, user));
+        }
         Ok(Err(code)) => {
             let step = StepResult::failed(
                 "group",
                 format!(
-                    "{group}: its coordinator is not known ({code}); look whether `__consumer_offsets` has a leader for each \
+                    "{group}: its coordinator is not known ({code}); check whether `__consumer_offsets` has a leader for each \
                      partition (`offtake topics describe __consumer_offsets`)"
                 ),
             );
@@ -123,12 +125,12 @@ async fn look_at_group(
     };
     match found.error {
         ErrorCode::None | ErrorCode::GroupIdNotFound => {}
-        ErrorCode::GroupAuthorizationFailed => return Ok(lacking("Describe", "group", group, user)),
+        ErrorCode::GroupAuthorizationFailed => return Ok(missing_acl("Describe", "group", group, user)),
         code if code.is_retriable() => return Err(at(&format!("answered {code}"))),
         code => return Ok(at(&format!("answered {code}"))),
     }
     if found.operations.is_some_and(|operations| !operations.can_read()) {
-        return Ok(lacking("Read", "group", group, user));
+        return Ok(missing_acl("Read", "group", group, user));
     }
     let allowed = allowed(found.operations);
     Ok(StepResult::ok("group", format!("{group}: coordinated by broker {id} at {address}; {allowed}")))
@@ -143,12 +145,12 @@ fn allowed(operations: Option<Operations>) -> String {
     match operations {
         Some(operations) if operations.can_describe() => "Read and Describe are allowed".to_owned(),
         Some(_) => "Read is allowed".to_owned(),
-        None => UNSAID.to_owned(),
+        None => OPERATIONS_UNKNOWN.to_owned(),
     }
 }
 
 /// A step for a missing ACL. Read implies Describe, so it is the one to ask for.
-fn lacking(operation: &str, kind: &'static str, name: &str, user: Option<&str>) -> StepResult {
+fn missing_acl(operation: &str, kind: &'static str, name: &str, user: Option<&str>) -> StepResult {
     let (who, principal) = match user {
         Some(user) => (format!("User:{user}"), format!("User:{user}")),
         None => ("this client".to_owned(), "User:NAME".to_owned()),

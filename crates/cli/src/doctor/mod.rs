@@ -33,11 +33,11 @@ pub(crate) async fn run(common: &Common, args: Doctor) -> Result<(), Failure> {
     let diagnosed = report.diagnose(&probe, &mut admin, servers, &args).await;
     admin.close().await;
     diagnosed?;
-    report.conclude()
+    report.into_result()
 }
 
 /// The findings at one broker.
-struct Visit {
+struct BrokerCheck {
     address: Address,
     steps: Vec<StepResult>,
     /// The findings of a broker where nothing failed.
@@ -45,16 +45,16 @@ struct Visit {
 }
 
 /// Connects to a broker, and asks it to describe the cluster.
-async fn visit(probe: &Probe, address: Address, is_advertised: bool) -> Visit {
+async fn check_broker(probe: &Probe, address: Address, is_advertised: bool) -> BrokerCheck {
     let mut findings = probe.connect(&address.host, address.port).await;
     let mut steps = steps::of(&findings, is_advertised);
     let Some(mut connection) = findings.connection.take() else {
-        return Visit { address, steps, found: None };
+        return BrokerCheck { address, steps, found: None };
     };
     match connection.cluster().await {
         Ok(cluster) => {
             steps.push(steps::cluster(&cluster));
-            Visit { address, steps, found: Some((findings, connection, cluster)) }
+            BrokerCheck { address, steps, found: Some((findings, connection, cluster)) }
         }
         Err(failure) => {
             let offered = match findings.login {
@@ -62,7 +62,7 @@ async fn visit(probe: &Probe, address: Address, is_advertised: bool) -> Visit {
                 Some(_) => None,
             };
             steps.push(steps::no_cluster(&failure.reason, offered.as_deref().unwrap_or_default()));
-            Visit { address, steps, found: None }
+            BrokerCheck { address, steps, found: None }
         }
     }
 }
@@ -93,22 +93,22 @@ impl Report {
         let mut servers: Vec<_> = servers.into_iter().map(|(host, port)| Address { host, port }).collect();
         servers.retain(|server| seen.insert(server.clone()));
         let mut entrance = self.visit_all(probe, servers, false).await?;
-        if let Some(Visit { found: Some((_, _, cluster)), .. }) = &entrance {
+        if let Some(BrokerCheck { found: Some((_, _, cluster)), .. }) = &entrance {
             let brokers = cluster.brokers.iter();
             let mut others: Vec<_> =
                 brokers.map(|(_, host, port)| Address { host: host.clone(), port: *port }).collect();
             others.retain(|broker| seen.insert(broker.clone()));
             self.visit_all(probe, others, true).await?;
         }
-        if let Some(Visit { address, found: Some((findings, connection, _)), .. }) = &mut entrance {
+        if let Some(BrokerCheck { address, found: Some((findings, connection, _)), .. }) = &mut entrance {
             let user = findings.login.as_ref().and_then(|login| login.user.clone());
             for topic in &args.topics {
                 let step = access::topic(connection, topic, user.as_deref()).await;
-                self.tell(address, &[step])?;
+                self.print(address, &[step])?;
             }
             for group in &args.groups {
                 let step = access::group((probe, admin), connection, group, user.as_deref()).await;
-                self.tell(address, &[step])?;
+                self.print(address, &[step])?;
             }
         }
         Ok(())
@@ -120,12 +120,13 @@ impl Report {
         probe: &Probe,
         addresses: Vec<Address>,
         is_advertised: bool,
-    ) -> Result<Option<Visit>, Failure> {
-        let mut visits =
-            stream::iter(addresses).map(|address| visit(probe, address, is_advertised)).buffered(AT_ONCE);
+    ) -> Result<Option<BrokerCheck>, Failure> {
+        let mut visits = stream::iter(addresses)
+            .map(|address| check_broker(probe, address, is_advertised))
+            .buffered(AT_ONCE);
         let mut first = None;
         while let Some(visit) = visits.next().await {
-            self.tell(&visit.address, &visit.steps)?;
+            self.print(&visit.address, &visit.steps)?;
             if first.is_none() && visit.found.is_some() {
                 first = Some(visit);
             }
@@ -133,7 +134,7 @@ impl Report {
         Ok(first)
     }
 
-    fn tell(&mut self, broker: &Address, steps: &[StepResult]) -> Result<(), Failure> {
+    fn print(&mut self, broker: &Address, steps: &[StepResult]) -> Result<(), Failure> {
         if !self.json && self.heading.as_ref() != Some(broker) {
             self.line(&broker.to_string());
             self.heading = Some(broker.clone());
@@ -161,7 +162,7 @@ impl Report {
     }
 
     /// The command's result: the first failure.
-    fn conclude(self) -> Result<(), Failure> {
+    fn into_result(self) -> Result<(), Failure> {
         let Some(first) = self.first_failure else { return Ok(()) };
         let more = match self.failures {
             0 | 1 => String::new(),

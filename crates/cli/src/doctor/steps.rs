@@ -106,7 +106,7 @@ pub(super) fn of(found: &Findings, is_advertised: bool) -> Vec<StepResult> {
                 (
                     "authenticate",
                     Some(
-                        "the KDC gave a ticket that the broker does not take: its keytab may be older than its principal's key, or its \
+                        "the KDC gave a ticket that the broker does not accept: its keytab may be older than its principal's key, or its \
                          clock differ (the broker's log says which)",
                     ),
                 )
@@ -184,7 +184,7 @@ pub(super) fn cluster(cluster: &ClusterFacts) -> StepResult {
     let s = if count == 1 { "" } else { "s" };
     match cluster.controller {
         _ if cluster.brokers.is_empty() => {
-            StepResult::failed("cluster", "the broker lists no broker, not even itself: check its log")
+            StepResult::failed("cluster", "the broker lists no brokers, not even itself: check its log")
         }
         Some(controller) => StepResult::ok(
             "cluster",

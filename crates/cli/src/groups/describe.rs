@@ -43,7 +43,7 @@ async fn described(
     let behind = report.groups.into_iter().next().unwrap_or_default();
     if json {
         output.json(&object(&group, &behind));
-        return lag::told(&report.failures);
+        return lag::report_failures(&report.failures);
     }
     let GroupDescription { state, group_type, coordinator, host, port, members, .. } = &group;
     let assignor = group.assignor.as_deref().unwrap_or("-");
@@ -68,7 +68,7 @@ async fn described(
         output.buffer().push(b'\n');
         output.sheet(&lag::table(behind.rows(), false, None));
     }
-    lag::told(&report.failures)
+    lag::report_failures(&report.failures)
 }
 
 /// While a group moves to KIP-848 its members use two protocols, and while it moves partitions some members

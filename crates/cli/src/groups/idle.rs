@@ -18,7 +18,7 @@ fn idle(group: &GroupDescription) -> Result<(), Failure> {
     let GroupDescription { group: name, state, protocol_type, members, .. } = group;
     if !protocol_type.is_empty() && protocol_type != "consumer" {
         return Err(Failure::failed(format!(
-            "group `{name}` is not a consumer group: its members speak `{protocol_type}`, and what they commit is theirs"
+            "group `{name}` is not a consumer group: its members use the protocol type `{protocol_type}`, whose offsets are not managed here"
         )));
     }
     if state == "Empty" && members.is_empty() {
@@ -57,7 +57,7 @@ mod tests {
             (group("Stable", "consumer", 1), "group `g` is Stable and has a member: stop its members"),
             (group("PreparingRebalance", "consumer", 2), "is PreparingRebalance and has 2 members: stop"),
             (group("CompletingRebalance", "consumer", 0), "is CompletingRebalance: stop"),
-            (group("Empty", "connect", 0), "speak `connect`"),
+            (group("Empty", "connect", 0), "use the protocol type `connect`"),
         ] {
             let refused = idle(&group).unwrap_err().to_string();
             assert!(refused.contains(words), "{refused}");

@@ -117,8 +117,8 @@ mod tests {
         facts.insert(at(1), Facts { committed: Some(3), earliest: 10, latest: 20, at: None });
         facts.insert(at(2), Facts { committed: None, earliest: 10, latest: 20, at: None });
         let steps = plan(&Goal::Current, &facts).unwrap();
-        let told: Vec<_> = steps.iter().map(|step| (step.from, step.to, step.asked)).collect();
-        assert_eq!(told, [(Some(15), 15, None), (Some(3), 3, None), (None, 20, None)]);
+        let read: Vec<_> = steps.iter().map(|step| (step.from, step.to, step.asked)).collect();
+        assert_eq!(read, [(Some(15), 15, None), (Some(3), 3, None), (None, 20, None)]);
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(super) async fn run(
     if !exists {
         // Kafka's own command sets its offsets, too; the group may not have been started yet.
         tracing::warn!(
-            "there is no group `{group}`: setting offsets makes one; `offtake groups list` has those that there are"
+            "there is no group `{group}`: setting offsets creates it; `offtake groups list` lists the existing groups"
         );
     }
     for step in steps.iter().filter(|step| step.asked.is_some()) {
@@ -110,9 +110,9 @@ async fn partitions(
         return match given {
             None => Ok(named),
             // From a file, only the partitions of these topics.
-            Some(given) => some(
+            Some(given) => non_empty(
                 given.into_iter().filter(|partition| named.contains(partition)).collect(),
-                "the file has nothing of these topics and partitions",
+                "the file has no offsets of these topics and partitions",
             ),
         };
     }
@@ -120,13 +120,16 @@ async fn partitions(
     let all = match given {
         Some(given) if args.all_topics => {
             let known = given.into_iter().filter(|partition| committed.contains_key(partition));
-            some(known.collect(), &format!("the file has nothing of what group `{group}` has committed"))?
+            non_empty(
+                known.collect(),
+                &format!("the file has no offsets of the partitions that group `{group}` has committed"),
+            )?
         }
         Some(given) => given,
-        None => some(
+        None => non_empty(
             committed.keys().cloned().collect(),
             &format!(
-                "group `{group}` has committed nothing: check its name (`offtake groups list`), or name what to reset with --topic"
+                "group `{group}` has committed nothing: check its name (`offtake groups list`), or name the topics to reset with --topic"
             ),
         )?,
     };
@@ -136,7 +139,10 @@ async fn partitions(
     Ok(all)
 }
 
-fn some(partitions: BTreeSet<TopicPartition>, otherwise: &str) -> Result<BTreeSet<TopicPartition>, Failure> {
+fn non_empty(
+    partitions: BTreeSet<TopicPartition>,
+    otherwise: &str,
+) -> Result<BTreeSet<TopicPartition>, Failure> {
     if partitions.is_empty() { Err(Failure::failed(otherwise)) } else { Ok(partitions) }
 }
 

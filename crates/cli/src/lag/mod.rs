@@ -103,33 +103,33 @@ async fn once(
             report = collector.round().await?;
         }
     }
-    let judges_ages = matches!(args.fail_at, Some(FailAt::Seconds(_)));
-    if judges_ages {
+    let checks_ages = matches!(args.fail_at, Some(FailAt::Seconds(_)));
+    if checks_ages {
         report = with_ages(collector, report).await?;
     }
     print(&report, json, None, output)?;
     output.flush()?;
-    judge(&report, args.fail_at)?;
-    missing(&report, &args.groups)?;
-    told(&report.failures)?;
-    if judges_ages { all_have_ages(&report) } else { Ok(()) }
+    check_fail_at(&report, args.fail_at)?;
+    check_groups_exist(&report, &args.groups)?;
+    report_failures(&report.failures)?;
+    if checks_ages { all_have_ages(&report) } else { Ok(()) }
 }
 
 /// The number of consecutive rounds after which no further ages are expected.
-const IN_VAIN: u32 = 3;
+const MAX_FRUITLESS_ROUNDS: u32 = 3;
 
 /// Makes more rounds until the age of each lag is known, or no more become known: one round reads a limited
 /// number of timestamps.
 async fn with_ages(collector: &mut Collector, mut report: Report) -> Result<Report, Failure> {
     let mut fewest = without_age(&report).count();
-    let mut in_vain = 0;
-    while fewest > 0 && in_vain < IN_VAIN {
-        if in_vain > 0 {
+    let mut fruitless = 0;
+    while fewest > 0 && fruitless < MAX_FRUITLESS_ROUNDS {
+        if fruitless > 0 {
             wait(AGAIN).await;
         }
         report = collector.round().await?;
         let unknown = without_age(&report).count();
-        in_vain = if unknown < fewest { 0 } else { in_vain.saturating_add(1) };
+        fruitless = if unknown < fewest { 0 } else { fruitless.saturating_add(1) };
         fewest = fewest.min(unknown);
     }
     Ok(report)
@@ -154,7 +154,7 @@ fn all_have_ages(report: &Report) -> Result<(), Failure> {
         more => format!(" and {more} more"),
     };
     Err(Failure::failed(format!(
-        "the age of the oldest unread record is not known of {named}{more}: the timestamp could not be read, or there is none"
+        "the age of the oldest unread record of {named}{more} is unknown: the timestamp could not be read, or there is none"
     )))
 }
 
@@ -165,25 +165,25 @@ async fn watch(
     json: bool,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let mut courses = Sparklines::default();
+    let mut sparklines = Sparklines::default();
     let mut report = first_round(collector, limit).await?;
-    missing(&report, &args.groups)?;
+    check_groups_exist(&report, &args.groups)?;
     let screen = (output.is_terminal() && !json).then(screen::Screen::open).transpose()?;
     loop {
         let next = later(now(), args.interval);
-        courses.push(&report);
+        sparklines.push(&report);
         match &screen {
             Some(screen) => screen.show(
-                &rows::table(report.groups.iter().flat_map(GroupReport::rows), true, Some(&courses)),
+                &rows::table(report.groups.iter().flat_map(GroupReport::rows), true, Some(&sparklines)),
                 &report,
             )?,
             None => {
-                print(&report, json, Some(&courses), output)?;
+                print(&report, json, Some(&sparklines), output)?;
                 output.flush()?;
                 report.failures.iter().for_each(|failure| say(format_args!("offtake: {}", visible(failure))));
             }
         }
-        judge(&report, args.fail_at)?;
+        check_fail_at(&report, args.fail_at)?;
         wait_until(next).await;
         report = collector.round().await?;
     }
@@ -192,7 +192,7 @@ async fn watch(
 fn print(
     report: &Report,
     json: bool,
-    courses: Option<&Sparklines>,
+    sparklines: Option<&Sparklines>,
     output: &mut Output,
 ) -> Result<(), Failure> {
     let all = report.groups.iter().flat_map(GroupReport::rows);
@@ -204,12 +204,12 @@ fn print(
         }
         return Ok(());
     }
-    output.sheet(&rows::table(all, true, courses));
+    output.sheet(&rows::table(all, true, sparklines));
     Ok(())
 }
 
 /// Whether a partition reaches the limit of `--fail-at`.
-fn judge(report: &Report, fail_at: Option<FailAt>) -> Result<(), Failure> {
+fn check_fail_at(report: &Report, fail_at: Option<FailAt>) -> Result<(), Failure> {
     let Some(limit) = fail_at else { return Ok(()) };
     let too_bad = report.groups.iter().flat_map(GroupReport::rows).filter(|row| match limit {
         FailAt::Status(limit) => row.status.is_some_and(|status| status >= limit),
@@ -224,7 +224,7 @@ fn judge(report: &Report, fail_at: Option<FailAt>) -> Result<(), Failure> {
     let status = worst.status.filter(|status| *status != Status::Ok);
     let status = status.map_or(String::new(), |status| format!(", {}", status.name()));
     let seconds = worst.lag_seconds.map_or(String::new(), |seconds| format!(", {seconds:.1} s"));
-    Err(Failure::Verdict(format!(
+    Err(Failure::LimitReached(format!(
         "group `{}` is too far behind on {}-{}: {} records{seconds}{status}",
         worst.group,
         worst.topic,
@@ -233,21 +233,21 @@ fn judge(report: &Report, fail_at: Option<FailAt>) -> Result<(), Failure> {
     )))
 }
 
-fn missing(report: &Report, groups: &[String]) -> Result<(), Failure> {
+fn check_groups_exist(report: &Report, groups: &[String]) -> Result<(), Failure> {
     let there: BTreeSet<_> = report.groups.iter().map(|group| group.group.as_str()).collect();
     let gone: Vec<_> = groups.iter().filter(|group| !there.contains(group.as_str())).collect();
     match gone.as_slice() {
         [] => Ok(()),
         // The group may be at a broker that did not answer.
-        _ if !report.failures.is_empty() => told(&report.failures),
+        _ if !report.failures.is_empty() => report_failures(&report.failures),
         [first, ..] => Err(Failure::failed(format!(
-            "there is no consumer group `{first}`; `offtake groups list` prints those that there are"
+            "there is no consumer group `{first}`; `offtake groups list` lists the existing groups"
         ))),
     }
 }
 
 /// Reports the failed requests, the last of them as the result of the command.
-pub(crate) fn told(failures: &[String]) -> Result<(), Failure> {
+pub(crate) fn report_failures(failures: &[String]) -> Result<(), Failure> {
     let Some((last, before)) = failures.split_last() else { return Ok(()) };
     before.iter().for_each(|failure| say(format_args!("offtake: {}", visible(failure))));
     Err(Failure::failed(last))

@@ -63,15 +63,15 @@ const HEAD: [&str; 12] = [
 pub(crate) fn table<'a>(
     rows: impl Iterator<Item = PartitionRow<'a>>,
     with_group: bool,
-    courses: Option<&Sparklines>,
+    sparklines: Option<&Sparklines>,
 ) -> Sheet {
     let skip = usize::from(!with_group);
     let mut head = HEAD.get(skip..).unwrap_or_default().to_vec();
-    head.extend(courses.map(|_| "course"));
+    head.extend(sparklines.map(|_| "course"));
     let mut sheet = Sheet::new(&head);
     for row in rows {
         let mut cells = cells(&row).split_off(skip);
-        cells.extend(courses.map(|courses| courses.of(&row)));
+        cells.extend(sparklines.map(|sparklines| sparklines.of(&row)));
         sheet.row(cells);
     }
     sheet

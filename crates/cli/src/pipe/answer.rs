@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 /// The outcome of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum HandlerResult {
     Ok,
     Retry(String),
     Poison(String),
@@ -16,9 +16,9 @@ pub(super) enum Verdict {
 /// The record of an answer, and its outcome.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    To(TopicPartition, i64, Verdict),
+    To(TopicPartition, i64, HandlerResult),
     /// The oldest unanswered record.
-    Oldest(Verdict),
+    Oldest(HandlerResult),
 }
 
 #[derive(Deserialize)]
@@ -38,10 +38,10 @@ pub(super) fn parse(line: &[u8]) -> Result<Answer, String> {
     let line = line.trim_ascii_end();
     if line.starts_with(b"{") {
         let said: Line<'_> =
-            serde_json::from_slice(line).map_err(|error| nonsense(line, &error.to_string()))?;
+            serde_json::from_slice(line).map_err(|error| invalid_answer(line, &error.to_string()))?;
         let reason = said.reason.unwrap_or_default();
-        let verdict =
-            verdict(&said.result, reason).ok_or_else(|| nonsense(line, "`result` is ok, retry or poison"))?;
+        let verdict = parse_result(&said.result, reason)
+            .ok_or_else(|| invalid_answer(line, "`result` is ok, retry or poison"))?;
         return Ok(Answer::To(
             TopicPartition::new(said.topic.as_ref(), said.partition),
             said.offset,
@@ -50,25 +50,25 @@ pub(super) fn parse(line: &[u8]) -> Result<Answer, String> {
     }
     let text = String::from_utf8_lossy(line);
     let (word, reason) = text.split_once(' ').unwrap_or((&text, ""));
-    match verdict(word, reason.trim().to_owned()) {
-        Some(Verdict::Ok) if !reason.is_empty() => Err(nonsense(line, "nothing follows `ok`")),
+    match parse_result(word, reason.trim().to_owned()) {
+        Some(HandlerResult::Ok) if !reason.is_empty() => Err(invalid_answer(line, "nothing follows `ok`")),
         Some(verdict) => Ok(Answer::Oldest(verdict)),
-        None => Err(nonsense(line, "write ok, retry REASON, poison REASON, or JSON")),
+        None => Err(invalid_answer(line, "write ok, retry REASON, poison REASON, or JSON")),
     }
 }
 
-fn verdict(word: &str, reason: String) -> Option<Verdict> {
+fn parse_result(word: &str, reason: String) -> Option<HandlerResult> {
     let reason = |otherwise: &str| if reason.is_empty() { otherwise.to_owned() } else { reason.clone() };
     match word {
-        "ok" => Some(Verdict::Ok),
-        "retry" => Some(Verdict::Retry(reason("the handler asks for another attempt"))),
-        "poison" => Some(Verdict::Poison(reason("the handler cannot handle it"))),
+        "ok" => Some(HandlerResult::Ok),
+        "retry" => Some(HandlerResult::Retry(reason("the handler asks for another attempt"))),
+        "poison" => Some(HandlerResult::Poison(reason("the handler cannot handle it"))),
         _ => None,
     }
 }
 
 /// An error message with the beginning of the invalid answer.
-fn nonsense(line: &[u8], why: &str) -> String {
+fn invalid_answer(line: &[u8], why: &str) -> String {
     const SHOWN: usize = 100;
     let text = String::from_utf8_lossy(line.get(..SHOWN).unwrap_or(line));
     let dots = if line.len() > SHOWN { "…" } else { "" };
@@ -79,8 +79,8 @@ fn nonsense(line: &[u8], why: &str) -> String {
 mod tests {
     use super::*;
 
-    fn retry(why: &str) -> Verdict {
-        Verdict::Retry(why.to_owned())
+    fn retry(why: &str) -> HandlerResult {
+        HandlerResult::Retry(why.to_owned())
     }
 
     #[test]
@@ -88,18 +88,18 @@ mod tests {
         let to = |verdict| Ok(Answer::To(TopicPartition::new("t", 3), 7, verdict));
         let json =
             |rest: &str| parse(format!(r#"{{"offset":7,"partition":3,"topic":"t",{rest}}}"#).as_bytes());
-        assert_eq!(json(r#""result":"ok""#), to(Verdict::Ok));
-        assert_eq!(json(r#""result":"ok","reason":null,"took_ms":5"#), to(Verdict::Ok));
+        assert_eq!(json(r#""result":"ok""#), to(HandlerResult::Ok));
+        assert_eq!(json(r#""result":"ok","reason":null,"took_ms":5"#), to(HandlerResult::Ok));
         assert_eq!(json(r#""result":"retry","reason":"a \"lock\"""#), to(retry("a \"lock\"")));
-        assert_eq!(json(r#""result":"poison","reason":"ü""#), to(Verdict::Poison("ü".to_owned())));
-        assert_eq!(parse(b"ok"), Ok(Answer::Oldest(Verdict::Ok)));
-        assert_eq!(parse(b"ok\r"), Ok(Answer::Oldest(Verdict::Ok)));
+        assert_eq!(json(r#""result":"poison","reason":"ü""#), to(HandlerResult::Poison("ü".to_owned())));
+        assert_eq!(parse(b"ok"), Ok(Answer::Oldest(HandlerResult::Ok)));
+        assert_eq!(parse(b"ok\r"), Ok(Answer::Oldest(HandlerResult::Ok)));
         assert_eq!(parse(b"retry the row is locked"), Ok(Answer::Oldest(retry("the row is locked"))));
         assert!(
-            matches!(parse(b"retry"), Ok(Answer::Oldest(Verdict::Retry(why))) if why.contains("handler"))
+            matches!(parse(b"retry"), Ok(Answer::Oldest(HandlerResult::Retry(why))) if why.contains("handler"))
         );
         assert!(
-            matches!(parse(b"poison \xff"), Ok(Answer::Oldest(Verdict::Poison(why))) if why == "\u{fffd}")
+            matches!(parse(b"poison \xff"), Ok(Answer::Oldest(HandlerResult::Poison(why))) if why == "\u{fffd}")
         );
     }
 

@@ -16,7 +16,7 @@ use std::{
 use offtake::TopicPartition;
 
 use super::{
-    answer::{self, Answer, Verdict},
+    answer::{self, Answer, HandlerResult},
     framing::Answers,
 };
 use crate::args::Framing;
@@ -72,7 +72,7 @@ impl<T> Conversation<T> {
     }
 
     /// Counts bytes that were written to the handler.
-    pub(super) fn wrote(&mut self, bytes: usize) {
+    pub(super) fn on_written(&mut self, bytes: usize) {
         self.given_bytes = self.given_bytes.saturating_add(bytes as u64);
     }
 
@@ -82,14 +82,14 @@ impl<T> Conversation<T> {
     }
 
     /// The next answer in the output; or why it is invalid, after which the handler cannot be used any more.
-    pub(super) fn next_answer(&mut self) -> Result<Option<(T, Verdict)>, String> {
+    pub(super) fn next_answer(&mut self) -> Result<Option<(T, HandlerResult)>, String> {
         let Some(line) = self.answers.next()? else { return Ok(None) };
-        let (asked, verdict) = match answer::parse(line)? {
-            Answer::Oldest(verdict) => {
+        let (asked, result) = match answer::parse(line)? {
+            Answer::Oldest(result) => {
                 let asked = self.unanswered.pop_front();
-                (asked.ok_or("it answered, but no record waits for an answer")?, verdict)
+                (asked.ok_or("it sent an answer, but has no unanswered record")?, result)
             }
-            Answer::To(partition, offset, verdict) => {
+            Answer::To(partition, offset, result) => {
                 let of = |asked: &Asked<T>| asked.offset == offset && asked.partition == partition;
                 let asked = self.unanswered.iter().position(of).and_then(|at| self.unanswered.remove(at));
                 let unknown = || {
@@ -97,7 +97,7 @@ impl<T> Conversation<T> {
                         "it answered for offset {offset} of {partition}, which it does not have or has already answered"
                     )
                 };
-                (asked.ok_or_else(unknown)?, verdict)
+                (asked.ok_or_else(unknown)?, result)
             }
         };
         if asked.end > self.given_bytes {
@@ -107,7 +107,7 @@ impl<T> Conversation<T> {
             ));
         }
         self.answered = self.answered.saturating_add(1);
-        Ok(Some((asked.ticket, verdict)))
+        Ok(Some((asked.ticket, result)))
     }
 
     /// How many records it has not answered.
@@ -159,13 +159,13 @@ mod tests {
             for (second, offset) in (0..).zip(offsets) {
                 let at = start + Duration::from_secs(second);
                 conversation.ask(at, TopicPartition::new("t", 0), offset, 10, offset);
-                conversation.wrote(10);
+                conversation.on_written(10);
             }
             Self { start, conversation }
         }
 
         /// The records that this output answers.
-        fn writes(&mut self, text: &str) -> Result<Vec<(i64, Verdict)>, String> {
+        fn writes(&mut self, text: &str) -> Result<Vec<(i64, HandlerResult)>, String> {
             self.conversation.receive(text.as_bytes());
             let mut answers = Vec::new();
             while let Some(answer) = self.conversation.next_answer()? {
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn answers_come_in_any_order_and_bare_ones_are_of_the_oldest() {
         let mut handler = Handler::with([5, 6, 7, 8]);
-        let ok = |offset| (offset, Verdict::Ok);
+        let ok = |offset| (offset, HandlerResult::Ok);
         assert_eq!(handler.writes(&json(7)), Ok(vec![ok(7)]));
         assert_eq!(handler.writes("o"), Ok(Vec::new()), "half a line");
         assert_eq!(handler.writes(&format!("k\n{}ok\n", json(8))), Ok(vec![ok(5), ok(8), ok(6)]));
@@ -206,8 +206,8 @@ mod tests {
         let mut handler = Handler::with([5]);
         let at = handler.start;
         handler.conversation.ask(at, TopicPartition::new("t", 0), 6, 10, 6);
-        handler.conversation.wrote(9);
-        assert_eq!(handler.writes("ok\n"), Ok(vec![(5, Verdict::Ok)]));
+        handler.conversation.on_written(9);
+        assert_eq!(handler.writes("ok\n"), Ok(vec![(5, HandlerResult::Ok)]));
         assert!(handler.writes("ok\n").unwrap_err().contains("before it was given all of it"));
     }
 
@@ -215,7 +215,7 @@ mod tests {
     fn answers_before_an_invalid_one_count() {
         let mut handler = Handler::with([5, 6]);
         handler.conversation.receive(b"ok\nhello\nok\n");
-        assert_eq!(handler.conversation.next_answer(), Ok(Some((5, Verdict::Ok))));
+        assert_eq!(handler.conversation.next_answer(), Ok(Some((5, HandlerResult::Ok))));
         assert!(handler.conversation.next_answer().unwrap_err().contains("`hello`"));
         assert_eq!(handler.conversation.end(handler.start).collect::<Vec<_>>(), [(6, false)]);
     }

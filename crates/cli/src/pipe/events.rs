@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use crate::events;
 
 /// An event's name and fields.
-pub(super) fn told(event: Event) -> (&'static str, Value) {
+pub(super) fn name_and_fields(event: Event) -> (&'static str, Value) {
     match event {
-        Event::Assigned(change) => events::told(&offtake::Event::Assigned(change)),
-        Event::Revoked(change) => events::told(&offtake::Event::Revoked(change)),
-        Event::Lost(change) => events::told(&offtake::Event::Lost(change)),
-        Event::Committed { offsets } => events::told(&offtake::Event::Committed { offsets }),
-        Event::Consumer(event) => events::told(&event),
-        Event::Error(error) => events::told(&offtake::Event::Error(error)),
+        Event::Assigned(change) => events::name_and_fields(&offtake::Event::Assigned(change)),
+        Event::Revoked(change) => events::name_and_fields(&offtake::Event::Revoked(change)),
+        Event::Lost(change) => events::name_and_fields(&offtake::Event::Lost(change)),
+        Event::Committed { offsets } => events::name_and_fields(&offtake::Event::Committed { offsets }),
+        Event::Consumer(event) => events::name_and_fields(&event),
+        Event::Error(error) => events::name_and_fields(&offtake::Event::Error(error)),
         Event::Retried { partition, offset, attempt, reason, delay } => {
             let fields = json!({
                 "topic": partition.topic.as_str(), "partition": partition.partition, "offset": offset,

@@ -120,7 +120,7 @@ impl Answers {
 }
 
 fn too_long() -> String {
-    format!("it wrote more than {LONGEST_ANSWER} bytes that are no answer")
+    format!("it wrote more than {LONGEST_ANSWER} bytes without a complete answer")
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    answer::Verdict,
+    answer::HandlerResult,
     conversation::Conversation,
     framing,
     process::{Process, cannot_run, ending},
@@ -50,7 +50,7 @@ enum Why {
     Overdue,
     /// A receiver does not wait for its answer any more.
     Cancelled,
-    Nonsense(String),
+    ProtocolViolation(String),
 }
 
 /// One process, from its start to its end.
@@ -75,10 +75,10 @@ impl<'a> Handler<'a> {
     }
 
     pub(super) async fn run(mut self) -> Ended {
-        self.tell("started", None);
-        let Some(why) = self.talk().await else {
-            self.let_end().await;
-            self.tell("ended", Some("it is not needed any more"));
+        self.send_event("started", None);
+        let Some(why) = self.run_session().await else {
+            self.end_gracefully().await;
+            self.send_event("ended", Some("it is no longer needed"));
             return Ended::Closed;
         };
         let status = self.end(&why).await;
@@ -87,10 +87,10 @@ impl<'a> Handler<'a> {
             Why::Exited(status) => ending(status),
             Why::Closed(what) => status.as_ref().map_or(format!("closed its {what}"), ending),
             Why::Overdue => format!("did not answer within {timeout:?}"),
-            Why::Cancelled => "had a record of a partition that is not owned any more".to_owned(),
-            Why::Nonsense(why) => format!("gave an invalid answer: {why}"),
+            Why::Cancelled => "had a record of a partition that is no longer owned".to_owned(),
+            Why::ProtocolViolation(why) => format!("gave an invalid answer: {why}"),
         };
-        self.tell("ended", Some(&reason));
+        self.send_event("ended", Some(&reason));
         if let Some(job) = self.held.take() {
             let reason = "the handler ended before the record was given to it";
             drop(job.done.send(Err(Failure::retry(reason).without_attempt())));
@@ -139,7 +139,7 @@ impl<'a> Handler<'a> {
     }
 
     /// Sends records and reads answers. `None` when the pool is closed and the handler has nothing to do.
-    async fn talk(&mut self) -> Option<Why> {
+    async fn run_session(&mut self) -> Option<Why> {
         let (Some(mut stdin), Some(mut stdout)) = (self.stdin.take(), self.stdout.take()) else {
             return Some(Why::Closed("input"));
         };
@@ -168,7 +168,7 @@ impl<'a> Handler<'a> {
                 read = stdout.read(&mut buffer) => match read {
                     Ok(count @ 1..) => {
                         if let Err(why) = self.listen(buffer.get(..count).unwrap_or_default()) {
-                            return Some(Why::Nonsense(why));
+                            return Some(Why::ProtocolViolation(why));
                         }
                     }
                     Ok(0) | Err(_) => return Some(Why::Closed("output")),
@@ -190,10 +190,10 @@ impl<'a> Handler<'a> {
                     Some(job) => self.give(job, &mut outgoing),
                     None => return None,
                 },
-                written = stdin.write(outgoing.rest()), if !outgoing.rest().is_empty() => match written {
+                written = stdin.write(outgoing.unwritten()), if !outgoing.unwritten().is_empty() => match written {
                     Ok(count @ 1..) => {
-                        outgoing.wrote(count);
-                        self.conversation.wrote(count);
+                        outgoing.on_written(count);
+                        self.conversation.on_written(count);
                     }
                     Ok(0) | Err(_) => return Some(Why::Closed("input")),
                 },
@@ -220,13 +220,13 @@ impl<'a> Handler<'a> {
     /// Forwards the answers to their receivers.
     fn listen(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.conversation.receive(bytes);
-        while let Some((ticket, verdict)) = self.conversation.next_answer()? {
-            let told = match verdict {
-                Verdict::Ok => Ok(()),
-                Verdict::Retry(why) => Err(Failure::retry(why)),
-                Verdict::Poison(why) => Err(Failure::poison(why)),
+        while let Some((ticket, result)) = self.conversation.next_answer()? {
+            let outcome = match result {
+                HandlerResult::Ok => Ok(()),
+                HandlerResult::Retry(why) => Err(Failure::retry(why)),
+                HandlerResult::Poison(why) => Err(Failure::poison(why)),
             };
-            drop(ticket.send(told));
+            drop(ticket.send(outcome));
         }
         Ok(())
     }
@@ -251,7 +251,7 @@ impl<'a> Handler<'a> {
     }
 
     /// Lets the handler end by itself, as it has nothing more to do.
-    async fn let_end(&mut self) {
+    async fn end_gracefully(&mut self) {
         drop(self.stdin.take());
         let [by_itself, asked] = END_TIMEOUTS;
         if timeout(by_itself, self.process.wait()).await.is_err() {
@@ -261,9 +261,9 @@ impl<'a> Handler<'a> {
         self.process.kill().await;
     }
 
-    fn tell(&self, state: &str, reason: Option<&str>) {
+    fn send_event(&self, state: &str, reason: Option<&str>) {
         if let Some(events) = &self.shared.events {
-            events.tell(
+            events.send(
                 "child",
                 json!({
                     "child": self.number, "pid": self.process.pid(), "state": state, "reason": reason,
@@ -281,14 +281,14 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    fn rest(&self) -> &[u8] {
+    fn unwritten(&self) -> &[u8] {
         self.bytes.get(self.written..).unwrap_or_default()
     }
 
-    fn wrote(&mut self, count: usize) {
+    fn on_written(&mut self, count: usize) {
         self.written = self.written.saturating_add(count);
         // Fewer bytes are moved than were written since the last time.
-        if self.written >= self.rest().len() {
+        if self.written >= self.unwritten().len() {
             self.bytes.drain(..self.written.min(self.bytes.len()));
             self.written = 0;
         }

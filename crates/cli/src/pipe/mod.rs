@@ -33,7 +33,7 @@ use crate::{
 };
 use once::Once;
 use pool::Pool;
-use process::Guardian;
+use process::ProcessReaper;
 
 pub(crate) async fn run(common: &Common, args: Pipe) -> Result<(), Failure> {
     let (config, of_producer) = config(common, &args)?;
@@ -41,7 +41,7 @@ pub(crate) async fn run(common: &Common, args: Pipe) -> Result<(), Failure> {
     let Some(found) = stop.or(check_topics(&config, &args)).await else { return Ok(()) };
     found?;
     let events = if args.events { Some(EventLog::start()?) } else { None };
-    let guardian = Guardian::start()?;
+    let reaper = ProcessReaper::start()?;
     let workers = args.workers.unwrap_or_else(|| {
         let cores = available_parallelism().map_or(1, usize::from);
         u32::try_from(cores).unwrap_or(u32::MAX)
@@ -49,9 +49,10 @@ pub(crate) async fn run(common: &Common, args: Pipe) -> Result<(), Failure> {
     let worker = worker(config, &of_producer, &args, workers, events.as_ref());
     let ran = match args.mode {
         Mode::Records => {
-            let pool = Pool::start(&args, workers, guardian, events.as_ref().map(EventLog::teller));
-            let (asker, broken) = (pool.asker(), pool.broken());
-            let handle = move |record: OwnedRecord, attempt: Attempt| asker.clone().ask(record, attempt);
+            let pool = Pool::start(&args, workers, reaper, events.as_ref().map(EventLog::sender));
+            let (record_sender, broken) = (pool.record_sender(), pool.broken());
+            let handle =
+                move |record: OwnedRecord, attempt: Attempt| record_sender.clone().send(record, attempt);
             let shutdown = async {
                 tokio::select! {
                     () = stop.asked() => {}
@@ -59,16 +60,16 @@ pub(crate) async fn run(common: &Common, args: Pipe) -> Result<(), Failure> {
                 }
             };
             let ran = worker.run(handle, shutdown).await;
-            let broken = pool.why_broken();
+            let broken = pool.startup_error();
             pool.close().await;
-            broken.map_or(Ok(()), |why| Err(Failure::failed(why))).and(verdict(ran))
+            broken.map_or(Ok(()), |why| Err(Failure::failed(why))).and(check_summary(ran))
         }
         Mode::Value => {
             let command = args.exec.as_str().into();
-            let once = Once { command, timeout: args.timeout, guardian, has_run: Arc::default() };
+            let once = Once { command, timeout: args.timeout, reaper, has_run: Arc::default() };
             let handle =
                 move |record: OwnedRecord, attempt: Attempt| once.clone().run(record, attempt.number());
-            verdict(worker.run(handle, async { stop.asked().await }).await)
+            check_summary(worker.run(handle, async { stop.asked().await }).await)
         }
     };
     if let Some(events) = events {
@@ -148,17 +149,17 @@ fn worker(
         worker = worker
             .dead_letters(properties.fold(letters, |letters, (name, value)| letters.property(name, value)));
     }
-    if let Some(teller) = events.map(EventLog::teller) {
+    if let Some(sender) = events.map(EventLog::sender) {
         worker = worker.events(move |event| {
-            let (name, fields) = events::told(event);
-            teller.tell(name, fields);
+            let (name, fields) = events::name_and_fields(event);
+            sender.send(name, fields);
         });
     }
     worker
 }
 
 /// A stopped partition or a missing commit is a failure.
-pub(crate) fn verdict(ran: Result<Summary, Error>) -> Result<(), Failure> {
+pub(crate) fn check_summary(ran: Result<Summary, Error>) -> Result<(), Failure> {
     let summary = ran.map_err(|error| match error {
         Error::Client(error) => error.into(),
         other => Failure::failed(other.to_string()),

@@ -17,7 +17,7 @@ use offtake::OwnedRecord;
 use offtake_worker::Failure;
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
-use super::process::{Guardian, Process, cannot_run, ending};
+use super::process::{Process, ProcessReaper, cannot_run, ending};
 
 /// `EX_DATAERR` of `sysexits.h`.
 const POISON: i32 = 65;
@@ -27,7 +27,7 @@ const POISON: i32 = 65;
 pub(super) struct Once {
     pub(super) command: Arc<str>,
     pub(super) timeout: Duration,
-    pub(super) guardian: Arc<Guardian>,
+    pub(super) reaper: Arc<ProcessReaper>,
     /// Whether the command was ever run to an end of its own.
     pub(super) has_run: Arc<AtomicBool>,
 }
@@ -35,8 +35,7 @@ pub(super) struct Once {
 impl Once {
     /// Runs the command; it is killed if this is dropped.
     pub(super) async fn run(self, record: OwnedRecord, attempt: u32) -> Result<(), Failure> {
-        let started =
-            Process::spawn(&self.command, &self.guardian, |shell| describe(shell, &record, attempt));
+        let started = Process::spawn(&self.command, &self.reaper, |shell| describe(shell, &record, attempt));
         let mut process = started.map_err(|error| match error.kind() {
             io::ErrorKind::ArgumentListTooLong => {
                 Failure::poison("its key is too long for an environment variable")

@@ -10,27 +10,32 @@ use tokio::{
 };
 
 use super::{
-    process::Guardian,
+    process::ProcessReaper,
     slot::{self, Job, Shared},
 };
-use crate::{args::Pipe, events::Teller};
+use crate::{args::Pipe, events::EventSender};
 
 pub(super) struct Pool {
     slots: JoinSet<()>,
     shared: Arc<Shared>,
-    asker: Asker,
+    record_sender: RecordSender,
 }
 
 /// Sends records to the handlers of a pool; cheap to clone.
 #[derive(Clone)]
-pub(super) struct Asker {
+pub(super) struct RecordSender {
     jobs: mpsc::Sender<Job>,
     cancelled: watch::Sender<u64>,
 }
 
 impl Pool {
     /// Starts `workers` handlers.
-    pub(super) fn start(args: &Pipe, workers: u32, guardian: Arc<Guardian>, events: Option<Teller>) -> Self {
+    pub(super) fn start(
+        args: &Pipe,
+        workers: u32,
+        reaper: Arc<ProcessReaper>,
+        events: Option<EventSender>,
+    ) -> Self {
         let (jobs, queue) = mpsc::channel(1);
         let cancelled = watch::Sender::new(0);
         let shared = Arc::new(Shared {
@@ -38,7 +43,7 @@ impl Pool {
             framing: args.framing,
             timeout: args.timeout,
             in_flight: usize::try_from(args.in_flight).unwrap_or(usize::MAX),
-            guardian,
+            reaper,
             jobs: Mutex::new(queue),
             cancelled: cancelled.clone(),
             closing: watch::Sender::new(false),
@@ -49,11 +54,11 @@ impl Pool {
         for number in 1..=workers {
             slots.spawn(slot::run(number, Arc::clone(&shared)));
         }
-        Self { slots, shared, asker: Asker { jobs, cancelled } }
+        Self { slots, shared, record_sender: RecordSender { jobs, cancelled } }
     }
 
-    pub(super) fn asker(&self) -> Asker {
-        self.asker.clone()
+    pub(super) fn record_sender(&self) -> RecordSender {
+        self.record_sender.clone()
     }
 
     /// Resolves when no handler can be run.
@@ -67,7 +72,7 @@ impl Pool {
     }
 
     /// Why no handler can be run, if none can.
-    pub(super) fn why_broken(&self) -> Option<String> {
+    pub(super) fn startup_error(&self) -> Option<String> {
         self.shared.broken.borrow().clone()
     }
 
@@ -78,9 +83,9 @@ impl Pool {
     }
 }
 
-impl Asker {
+impl RecordSender {
     /// Sends a record and returns the handler's outcome. If this is dropped, the record is cancelled.
-    pub(super) async fn ask(self, record: OwnedRecord, attempt: Attempt) -> Result<(), Failure> {
+    pub(super) async fn send(self, record: OwnedRecord, attempt: Attempt) -> Result<(), Failure> {
         let gone = || Failure::retry("no handler runs any more").without_attempt();
         // Dropped after `answer`, so that a handler that then checks sees that nothing waits for it.
         let mut cancel = CancelOnDrop { cancelled: &self.cancelled, is_waited_for: true };

@@ -18,12 +18,12 @@ const SHELL: &str = "/bin/sh";
 ///
 /// It is a shell that reads the list of groups on its stdin. Its stdin ends when the command does: after a
 /// second signal, which does not wait, and after SIGKILL, which cannot be caught.
-pub(super) struct Guardian {
+pub(super) struct ProcessReaper {
     groups: Mutex<Option<std::process::ChildStdin>>,
     shell: Mutex<std::process::Child>,
 }
 
-const GUARDIAN: &str = r#"
+const REAPER_SCRIPT: &str = r#"
 trap '' INT TERM HUP
 live=' '
 while read -r op pid; do
@@ -35,10 +35,10 @@ done
 for pid in $live; do kill -9 "-$pid" 2>/dev/null; done
 "#;
 
-impl Guardian {
+impl ProcessReaper {
     pub(super) fn start() -> Result<Arc<Self>, Failure> {
         let mut shell = std::process::Command::new(SHELL);
-        shell.args(["-c", GUARDIAN]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        shell.args(["-c", REAPER_SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut shell = shell
             .process_group(0)
             .spawn()
@@ -49,13 +49,13 @@ impl Guardian {
     fn note(&self, what: char, group: Pid) {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(groups) = groups.as_mut() {
-            // A guardian that was killed has no effect; nothing depends on it while the command lives.
+            // A reaper that was killed has no effect; nothing depends on it while the command lives.
             let _ = groups.write_all(format!("{what} {}\n", group.as_raw_nonzero()).as_bytes());
         }
     }
 }
 
-impl Drop for Guardian {
+impl Drop for ProcessReaper {
     fn drop(&mut self) {
         drop(self.groups.get_mut().unwrap_or_else(PoisonError::into_inner).take());
         let _ = self.shell.get_mut().unwrap_or_else(PoisonError::into_inner).wait();
@@ -66,14 +66,14 @@ impl Drop for Guardian {
 pub(super) struct Process {
     child: tokio::process::Child,
     group: Pid,
-    guardian: Arc<Guardian>,
+    reaper: Arc<ProcessReaper>,
     is_over: bool,
 }
 
 impl Process {
     pub(super) fn spawn(
         command: &str,
-        guardian: &Arc<Guardian>,
+        reaper: &Arc<ProcessReaper>,
         prepare: impl FnOnce(&mut Command),
     ) -> io::Result<Self> {
         let mut shell = Command::new(SHELL);
@@ -83,8 +83,8 @@ impl Process {
         let child = shell.spawn()?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
         let group = pid.ok_or_else(|| io::Error::other("it has no process id"))?;
-        guardian.note('+', group);
-        Ok(Self { child, group, guardian: Arc::clone(guardian), is_over: false })
+        reaper.note('+', group);
+        Ok(Self { child, group, reaper: Arc::clone(reaper), is_over: false })
     }
 
     pub(super) fn pid(&self) -> i32 {
@@ -125,7 +125,7 @@ impl Process {
         if !std::mem::replace(&mut self.is_over, true) {
             // While any process of the group lives, its number is not reused.
             let _ = kill_process_group(self.group, Signal::KILL);
-            self.guardian.note('-', self.group);
+            self.reaper.note('-', self.group);
         }
     }
 }

@@ -8,9 +8,9 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::{
     handler::{Ended, Handler},
-    process::{Guardian, Process},
+    process::{Process, ProcessReaper},
 };
-use crate::{args::Framing, clock::now, events::Teller};
+use crate::{args::Framing, clock::now, events::EventSender};
 
 /// The first and the longest wait before a handler is started again after one that answered nothing.
 const RESTART: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
@@ -32,14 +32,14 @@ pub(super) struct Shared {
     pub(super) framing: Framing,
     pub(super) timeout: Duration,
     pub(super) in_flight: usize,
-    pub(super) guardian: Arc<Guardian>,
+    pub(super) reaper: Arc<ProcessReaper>,
     pub(super) jobs: Mutex<mpsc::Receiver<Job>>,
     /// Changes when a receiver does not wait any more.
     pub(super) cancelled: watch::Sender<u64>,
     pub(super) closing: watch::Sender<bool>,
     /// Why no handler can be run.
     pub(super) broken: watch::Sender<Option<String>>,
-    pub(super) events: Option<Teller>,
+    pub(super) events: Option<EventSender>,
 }
 
 impl Shared {
@@ -57,7 +57,7 @@ impl Shared {
 pub(super) async fn run(number: u32, shared: Arc<Shared>) {
     let [mut wait, most] = RESTART;
     while !*shared.closing.borrow() {
-        let started = Process::spawn(&shared.command, &shared.guardian, |shell| {
+        let started = Process::spawn(&shared.command, &shared.reaper, |shell| {
             shell.stdout(Stdio::piped());
         });
         let ended = match started {

@@ -138,7 +138,7 @@ enum HeaderValue {
 /// `keeps_json`: a value that is a JSON string stays JSON.
 fn json(line: &[u8], keeps_json: bool) -> Result<Parsed<'_>, String> {
     let line: JsonLine<'_> = serde_json::from_slice(line)
-        .map_err(|error| format!("it is no record as `consume --json` prints it: {error}"))?;
+        .map_err(|error| format!("it is not a record in the format of `consume --json`: {error}"))?;
     let headers = line.headers.into_iter().map(|(name, value)| {
         let value = match value {
             None => None,
@@ -180,7 +180,7 @@ fn field<'a>(
 }
 
 fn decoded(name: &str, base64: &str) -> Result<Vec<u8>, String> {
-    STANDARD.decode(base64).map_err(|error| format!("`{name}_base64` is no base64: {error}"))
+    STANDARD.decode(base64).map_err(|error| format!("`{name}_base64` is not valid base64: {error}"))
 }
 
 #[cfg(test)]

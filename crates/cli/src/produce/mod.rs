@@ -59,7 +59,7 @@ pub(crate) async fn run(common: &Common, args: Produce) -> Result<(), Failure> {
     let end = work.send_all(&mut Input::start(max_request_size)?, &mut stop).await;
     work.drain().await;
     let _ = work.producer.close(CLOSING).await;
-    work.verdict(end)
+    work.into_result(end)
 }
 
 /// The encoder of `--registry`; and the command line without the registry's properties.
@@ -196,7 +196,7 @@ impl Work {
                     continue;
                 }
             }
-            self.tell_ready();
+            self.report_outcomes();
             let wants_line = next.is_none();
             let overdue = self.overdue();
             tokio::select! {
@@ -212,7 +212,7 @@ impl Work {
                     None => return End::Done,
                 },
                 () = until(due), if !wants_line && has_room => {}
-                () = until(overdue), if overdue.is_some() => self.tell_silence(),
+                () = until(overdue), if overdue.is_some() => self.report_silence(),
             }
         }
     }
@@ -256,17 +256,17 @@ impl Work {
         self.silent.filter(|_| !self.waiting.is_empty()).map(|since| since + SILENCE)
     }
 
-    fn tell_silence(&mut self) {
+    fn report_silence(&mut self) {
         self.silent = None;
         tracing::warn!(
-            "no record was acknowledged for {SILENCE:?}: {} of topic {} wait, each for delivery.timeout.ms; see whether the brokers answer (`offtake doctor`), and whether the topic still exists",
+            "no record was acknowledged for {SILENCE:?}: {} of topic {} wait, each for delivery.timeout.ms; check whether the brokers answer (`offtake doctor`) and whether the topic still exists",
             self.waiting.len(),
             self.args.topic
         );
     }
 
     /// Takes all available outcomes, and writes their reports.
-    fn tell_ready(&mut self) {
+    fn report_outcomes(&mut self) {
         while let Some((line, outcome)) = self.waiting.next().now_or_never() {
             self.on_outcome(line, outcome);
         }
@@ -288,7 +288,7 @@ impl Work {
     async fn drain(&mut self) {
         let mut is_flushed = self.waiting.is_empty();
         loop {
-            self.tell_ready();
+            self.report_outcomes();
             if self.waiting.is_empty() {
                 return;
             }
@@ -297,12 +297,12 @@ impl Work {
                 biased;
                 _ = self.producer.flush(), if !is_flushed => is_flushed = true, // each record reports its own outcome
                 (line, outcome) = self.waiting.next(), if is_flushed => self.on_outcome(line, outcome),
-                () = until(overdue), if overdue.is_some() => self.tell_silence(),
+                () = until(overdue), if overdue.is_some() => self.report_silence(),
             }
         }
     }
 
-    fn verdict(self, end: End) -> Result<(), Failure> {
+    fn into_result(self, end: End) -> Result<(), Failure> {
         let written = self.written;
         if let Some((line, error)) = self.failed {
             say(format_args!("offtake: {written} of {} records were written", self.sent));

@@ -5,7 +5,7 @@ use std::{cmp::Ordering, time::Duration};
 use offtake_lag::{GroupReport, PartitionReport, Report};
 use ratatui::style::{Color, Style};
 
-use super::{course::Courses, keys::Key, order::Order};
+use super::{history::Histories, keys::Key, order::Order};
 
 /// Whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub(super) struct App {
     pub(super) report: Option<Report>,
     /// Why the last round returned no report.
     pub(super) failure: Option<String>,
-    pub(super) courses: Courses,
+    pub(super) histories: Histories,
     pub(super) interval: Duration,
     pub(super) screen: Screen,
     pub(super) focus: Focus,
@@ -98,7 +98,7 @@ impl App {
         Self {
             report: None,
             failure: None,
-            courses: Courses::default(),
+            histories: Histories::default(),
             interval,
             screen: Screen::Groups,
             focus: Focus::Rows,
@@ -124,7 +124,7 @@ impl App {
                     Screen::Group { name, .. } => Some(name.as_str()),
                     Screen::Groups => None,
                 };
-                self.courses.push(&report, looked_at);
+                self.histories.push(&report, looked_at);
                 if !self.is_paused {
                     self.report = Some(report);
                 }

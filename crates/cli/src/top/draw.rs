@@ -15,7 +15,7 @@ use ratatui::{
 use self::text::{count, maybe, rate, span};
 use super::{
     app::{App, Focus, Rows, Screen, Tab, partition_name},
-    course::{Point, sum},
+    history::{Point, sum},
 };
 
 /// The least number of lines for charts; with fewer there are rows only.
@@ -35,8 +35,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &mut App) {
         Screen::Group { tab: Tab::Members, .. } => draw_members(frame, rows, app),
     }
     if charts > 0 {
-        let (title, course) = selected_course(app);
-        charts::draw(frame, below, &title, &course, app);
+        let (title, history) = selected_course(app);
+        charts::draw(frame, below, &title, &history, app);
     }
     draw_foot(frame, foot, app);
     if app.focus == Focus::Help {
@@ -267,16 +267,16 @@ fn draw_help(frame: &mut Frame<'_>, area: Rect) {
 fn selected_course(app: &App) -> (String, Vec<Point>) {
     match &app.screen {
         Screen::Groups => match app.shown_groups().get(app.selected()) {
-            Some(group) => (group.group.clone(), app.courses.group(&group.group).collect()),
+            Some(group) => (group.group.clone(), app.histories.group(&group.group).collect()),
             None => (String::new(), Vec::new()),
         },
-        Screen::Group { name, tab: Tab::Members } => (name.clone(), app.courses.group(name).collect()),
+        Screen::Group { name, tab: Tab::Members } => (name.clone(), app.histories.group(name).collect()),
         Screen::Group { name, tab: Tab::Partitions } => match app.shown_partitions().get(app.selected()) {
             Some(partition) => {
-                let course = app.courses.partition(name, &partition.topic, partition.partition);
-                (partition_name(partition), course.collect())
+                let history = app.histories.partition(name, &partition.topic, partition.partition);
+                (partition_name(partition), history.collect())
             }
-            None => (name.clone(), app.courses.group(name).collect()),
+            None => (name.clone(), app.histories.group(name).collect()),
         },
     }
 }

@@ -4,8 +4,8 @@
 //! terminal and the connections.
 
 mod app;
-mod course;
 mod draw;
+mod history;
 mod keys;
 mod order;
 mod picture;
@@ -37,7 +37,7 @@ pub(crate) async fn run(common: &Common, args: Top) -> Result<(), Failure> {
     if let Some(path) = args.screenshot {
         return picture::run(&mut source, app, args.rounds, &args.press, &path).await;
     }
-    let mut stop = Stop::listen_and(terminal::restore)?;
+    let mut stop = Stop::listen_with_exit_hook(terminal::restore)?;
     let mut terminal = Terminal::open()?;
     let shown = stop.or(show(&mut terminal, &mut app, &mut source, args.interval)).await;
     drop(terminal); // the rest belongs on the normal screen

@@ -16,7 +16,7 @@ use super::{app::App, draw::draw, keys::Key};
 use crate::logging;
 
 /// How soon the thread that reads keys notices that it has to end.
-const GLANCE: Duration = Duration::from_millis(100);
+const KEY_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 static SHOWN: AtomicBool = AtomicBool::new(false);
 
@@ -72,7 +72,7 @@ pub(super) fn restore() {
 
 fn read_keys(keys: &mpsc::Sender<Key>, is_open: &AtomicBool) {
     while is_open.load(Ordering::SeqCst) {
-        match event::poll(GLANCE) {
+        match event::poll(KEY_POLL_INTERVAL) {
             Ok(false) => {}
             Ok(true) => match event::read() {
                 Ok(event) => {

@@ -173,12 +173,12 @@ async fn settings_are_read_from_a_file_and_anew_with_sighup() {
     assert!(metrics.contains("kminion_") && metrics.contains(r#"cluster_name="west""#), "{metrics}");
     write("interval = 100ms\nlisten = 127.0.0.1:0\nnames = kafka-exporter\ngroup = ^nobody$\n");
     monitor.signal("HUP");
-    monitor.line("reloaded");
+    monitor.line("settings reloaded");
     let metrics = monitor.wait("/metrics", |_, body| !body.contains("group=\"audit\""));
     assert!(!metrics.contains("kminion_") && metrics.contains("kafka_topic_partitions"), "{metrics}");
     write("intervall = 1s\n");
     monitor.signal("HUP");
-    assert!(monitor.line("stay as they were").contains("--intervall"));
+    assert!(monitor.line("settings not reloaded").contains("--intervall"));
     assert_eq!(monitor.get("/healthz").0, 200);
     monitor.signal("TERM");
     assert_eq!(monitor.ended(), Some(0));
@@ -421,7 +421,7 @@ async fn a_changed_password_of_the_cluster_is_read_anew_with_sighup() {
     assert_eq!(monitor.get("/readyz").0, 503);
     write("right");
     monitor.signal("HUP");
-    monitor.line("reloaded");
+    monitor.line("settings reloaded");
     monitor.wait("/readyz", |status, _| status == 200);
     monitor.signal("TERM");
     assert_eq!(monitor.ended(), Some(0));

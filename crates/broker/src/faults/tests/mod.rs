@@ -549,11 +549,11 @@ fn a_broker_that_returns_under_another_id_leads_what_only_it_has() {
 #[test]
 fn a_coordinator_moves_while_its_new_broker_is_up() {
     let mut net = Net::new(Config { brokers: 3, ..Config::default() });
-    let home = net.model.coordinator("g").unwrap();
-    let to = home % 3 + 1;
+    let coordinator = net.model.coordinator("g").unwrap();
+    let to = coordinator % 3 + 1;
     net.model.move_coordinator(net.now, "g", to);
     assert_eq!(net.model.coordinator("g"), Some(to));
     net.model.crash(net.now, to);
     net.pass(net.model.config.failover);
-    assert_eq!(net.model.coordinator("g"), Some(home));
+    assert_eq!(net.model.coordinator("g"), Some(coordinator));
 }

@@ -64,8 +64,8 @@ impl Model {
                 return Some(refused(&request.member_id, ResponseError::UnknownMemberId));
             }
             Some(Group { members: Members::Consumer(_), .. }) | None => {
-                let home = self.coordinator_of(&group);
-                self.groups.all.insert(group.clone(), Group { home, ..Group::default() });
+                let coordinator = self.coordinator_of(&group);
+                self.groups.all.insert(group.clone(), Group { coordinator, ..Group::default() });
             }
         }
         if new {
@@ -118,7 +118,7 @@ impl Classic {
         let id = request.member_id.as_str().to_owned();
         if !self.has_room_for(&id, turn) {
             if self.remove(&id).is_some() {
-                turn.gone(&id, "rebalance");
+                turn.record_gone(&id, "rebalance");
             }
             return Some(refused("", ResponseError::GroupMaxSizeReached));
         }
@@ -173,7 +173,7 @@ impl Classic {
         if let Some(waiting) = member.sync.take() {
             turn.answer_sync(waiting, super::sync::refused(fenced));
         }
-        turn.gone(old, "replaced");
+        turn.record_gone(old, "replaced");
         if led {
             self.leader = Some(id.clone());
         }

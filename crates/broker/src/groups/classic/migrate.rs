@@ -6,7 +6,7 @@ use kafka_protocol::{error::ResponseError, protocol::StrBytes};
 
 use super::{Classic, Member, State, join, sync};
 use crate::{
-    groups::consumer::{Migrant, Migration},
+    groups::consumer::{MigratingMember, Migration},
     model::Model,
 };
 
@@ -14,7 +14,7 @@ impl Classic {
     /// The whole state of this group, for its conversion to the consumer protocol.
     pub(crate) fn migration(&self) -> Option<Migration> {
         let text = |name: &StrBytes| name.as_str().to_owned();
-        let migrant = |(id, member): (&String, &Member)| Migrant {
+        let migrating = |(id, member): (&String, &Member)| MigratingMember {
             id: id.clone(),
             instance: member.instance.as_ref().map(text),
             client_id: text(&member.client_id),
@@ -32,7 +32,7 @@ impl Classic {
             protocol_type: self.protocol_type.as_ref().map(text),
             protocol: self.protocol.as_ref().map(text),
             generation: self.generation,
-            members: self.members.iter().map(migrant).collect(),
+            members: self.members.iter().map(migrating).collect(),
         })
     }
 
@@ -46,25 +46,25 @@ impl Classic {
             leader: Some(migration.members.first()?.id.clone()),
             ..Self::default()
         };
-        for migrant in migration.members {
-            if let Some(instance) = &migrant.instance {
-                classic.statics.insert(instance.clone(), migrant.id.clone());
+        for migrating in migration.members {
+            if let Some(instance) = &migrating.instance {
+                classic.statics.insert(instance.clone(), migrating.id.clone());
             }
-            let protocols = migrant.protocols.into_iter();
+            let protocols = migrating.protocols.into_iter();
             let member = Member {
-                instance: migrant.instance.map(text),
-                client_id: text(migrant.client_id),
-                client_host: text(migrant.client_host),
-                rebalance_timeout: migrant.rebalance_timeout,
-                session_timeout: migrant.session_timeout,
+                instance: migrating.instance.map(text),
+                client_id: text(migrating.client_id),
+                client_host: text(migrating.client_host),
+                rebalance_timeout: migrating.rebalance_timeout,
+                session_timeout: migrating.session_timeout,
                 protocols: protocols.map(|(name, metadata)| (text(name), metadata)).collect(),
-                assignment: migrant.assignment,
+                assignment: migrating.assignment,
                 new: false,
-                expires: Some(now + migrant.session_timeout),
+                expires: Some(now + migrating.session_timeout),
                 join: None,
                 sync: None,
             };
-            classic.members.insert(migrant.id, member);
+            classic.members.insert(migrating.id, member);
         }
         classic.protocol = classic.select_protocol();
         classic.subscribed = classic.read_subscriptions();

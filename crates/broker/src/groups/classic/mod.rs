@@ -113,17 +113,17 @@ pub(crate) struct Turn<'a> {
     now: Instant,
     config: &'a Config,
     pub(super) answers: Vec<(Context, ResponseKind)>,
-    pub(super) seen: Vec<Seen>,
+    pub(super) events: Vec<GroupEvent>,
 }
 
 /// An event of a group that the rest of the model may need.
 #[derive(Debug)]
-pub(crate) enum Seen {
+pub(crate) enum GroupEvent {
     Assigned { member: String, generation: i32, partitions: Vec<(String, i32)> },
     Gone { member: String, why: &'static str },
 }
 
-impl Seen {
+impl GroupEvent {
     pub(super) fn observed(self, at: Instant, group: &str) -> Observed {
         let group = group.to_owned();
         match self {
@@ -137,7 +137,7 @@ impl Seen {
 
 impl<'a> Turn<'a> {
     pub(super) fn new(now: Instant, config: &'a Config) -> Self {
-        Self { now, config, answers: Vec::new(), seen: Vec::new() }
+        Self { now, config, answers: Vec::new(), events: Vec::new() }
     }
 
     fn answer_join(&mut self, context: Context, response: JoinGroupResponse) {
@@ -149,8 +149,8 @@ impl<'a> Turn<'a> {
         self.answers.push((context, ResponseKind::SyncGroup(response)));
     }
 
-    fn gone(&mut self, member: &str, why: &'static str) {
-        self.seen.push(Seen::Gone { member: member.to_owned(), why });
+    fn record_gone(&mut self, member: &str, why: &'static str) {
+        self.events.push(GroupEvent::Gone { member: member.to_owned(), why });
     }
 }
 
@@ -311,14 +311,14 @@ impl Member {
     }
 
     /// Whether the member waits for the coordinator, which is as good as a heartbeat, except during its first join.
-    fn waits_for_us(&self) -> bool {
+    fn waits_for_answer(&self) -> bool {
         !self.new && (self.join.is_some() || self.sync.is_some())
     }
 }
 
 /// The topics of a consumer's subscription. Every version begins with the fields of version 0.
 fn subscription(mut metadata: Bytes) -> Option<Vec<String>> {
-    sane(&metadata)?;
+    check_plausible(&metadata)?;
     metadata.advance(2);
     let subscription = ConsumerProtocolSubscription::decode(&mut metadata, 0).ok()?;
     Some(subscription.topics.into_iter().map(|topic| topic.as_str().to_owned()).collect())
@@ -326,7 +326,7 @@ fn subscription(mut metadata: Bytes) -> Option<Vec<String>> {
 
 /// The partitions of a consumer's assignment; none if the bytes are not an assignment.
 fn assignment(mut bytes: Bytes) -> Vec<(String, i32)> {
-    if sane(&bytes).is_none() {
+    if check_plausible(&bytes).is_none() {
         return Vec::new();
     }
     bytes.advance(2);
@@ -339,7 +339,7 @@ fn assignment(mut bytes: Bytes) -> Vec<(String, i32)> {
 }
 
 /// Checks for a version of the consumer protocol and a plausible count: the decoder trusts it, and metadata can be anything.
-fn sane(bytes: &Bytes) -> Option<()> {
+fn check_plausible(bytes: &Bytes) -> Option<()> {
     let version = i16::from_be_bytes(bytes.get(..2)?.try_into().ok()?);
     let count = i32::from_be_bytes(bytes.get(2..6)?.try_into().ok()?);
     (version >= 0 && usize::try_from(count).ok()? <= bytes.len()).then_some(())

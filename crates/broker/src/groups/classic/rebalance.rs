@@ -75,7 +75,7 @@ impl Classic {
         }
         for id in std::mem::take(&mut self.unsynced) {
             self.remove(&id);
-            turn.gone(&id, "rebalance");
+            turn.record_gone(&id, "rebalance");
         }
         self.prepare(turn);
     }
@@ -89,7 +89,7 @@ impl Classic {
         }
         let Some(member) = self.members.get_mut(id) else { return };
         member.expires = None;
-        if member.waits_for_us() {
+        if member.waits_for_answer() {
             return;
         }
         self.drop_member(id, "session", turn);
@@ -103,7 +103,7 @@ impl Classic {
     /// Removes a member, and refuses its join if one waits. A sync that waits is never answered, as in Kafka.
     pub(super) fn drop_member(&mut self, id: &str, why: &'static str, turn: &mut Turn<'_>) {
         let Some(member) = self.remove(id) else { return };
-        turn.gone(id, why);
+        turn.record_gone(id, why);
         if let Some(waiting) = member.join {
             turn.answer_join(waiting, join::refused("", ResponseError::UnknownMemberId));
         }
@@ -153,7 +153,7 @@ impl Classic {
             self.members.iter().filter(|(_, member)| absent(member)).map(|(id, _)| id.clone()).collect();
         for id in left {
             self.remove(&id);
-            turn.gone(&id, "rebalance");
+            turn.record_gone(&id, "rebalance");
         }
         if !self.elect_leader() && !self.members.is_empty() {
             let due = turn.now + self.rebalance_timeout().max(SHORTEST_WAIT);

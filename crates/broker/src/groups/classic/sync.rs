@@ -9,7 +9,7 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 
-use super::{Classic, Seen, State, Turn, assignment};
+use super::{Classic, GroupEvent, State, Turn, assignment};
 use crate::{
     model::Model,
     request::{Context, Reply},
@@ -150,7 +150,11 @@ impl Classic {
     fn synced(&self, id: &str, turn: &mut Turn<'_>) -> SyncGroupResponse {
         let given = self.members.get(id).map(|member| member.assignment.clone()).unwrap_or_default();
         let partitions = if self.is_of_consumers() { assignment(given.clone()) } else { Vec::new() };
-        turn.seen.push(Seen::Assigned { member: id.to_owned(), generation: self.generation, partitions });
+        turn.events.push(GroupEvent::Assigned {
+            member: id.to_owned(),
+            generation: self.generation,
+            partitions,
+        });
         SyncGroupResponse::default()
             .with_protocol_type(self.protocol_type.clone())
             .with_protocol_name(self.protocol.clone())

@@ -17,7 +17,7 @@ use kafka_protocol::{
 
 use super::{
     Consumer,
-    migrate::{Migrant, Migration},
+    migrate::{MigratingMember, Migration},
     tests::{Sim, beat, group, join, of, text},
 };
 use crate::request::Context;
@@ -171,19 +171,19 @@ fn a_classic_group_is_taken_over_with_what_its_members_have() {
     let mut sim = Sim::new().topic("t", 2);
     let all = Assigned::default().with_topic(TopicName(text("t"))).with_partitions(vec![0, 1]);
     let assignment = ConsumerProtocolAssignment::default().with_assigned_partitions(vec![all]);
-    let migrant = Migrant {
+    let migrating = MigratingMember {
         id: "c".to_owned(),
         session_timeout: Duration::from_secs(30),
         rebalance_timeout: Duration::from_secs(60),
         protocols: vec![("range".to_owned(), subscribes(&[]))],
         assignment: embedded(&assignment),
-        ..Migrant::default()
+        ..MigratingMember::default()
     };
     let migration = Migration {
         protocol_type: Some("consumer".to_owned()),
         protocol: Some("range".to_owned()),
         generation: 5,
-        members: vec![migrant],
+        members: vec![migrating],
     };
     let upgrade = |migration: &Migration, size| {
         Consumer::upgrade("g", Some(migration.clone()), size, sim.now, &sim.model.topics)

@@ -13,7 +13,7 @@ use kafka_protocol::{
 };
 use uuid::Uuid;
 
-use super::{AWAY, Assigned, ClusterView, Consumer, Member, Partitions, Refusal};
+use super::{Assigned, ClusterView, Consumer, Member, Partitions, Refusal, STATIC_LEAVE_EPOCH};
 use crate::{
     groups::Members,
     model::{Model, millis},
@@ -93,13 +93,13 @@ impl Model {
             && owned.is_some();
         let now_is = group.members.get(&id).map(|member| (member.epoch, member.assigned.clone()));
         let (epoch, assigned) = now_is.unwrap_or_default();
-        let tells = joins || full || assigned != was.assigned;
+        let sends_assignment = joins || full || assigned != was.assigned;
         let interval = i32::try_from(self.consumer_heartbeat_interval(name).as_millis());
         let response = ConsumerGroupHeartbeatResponse::default()
             .with_member_id(Some(StrBytes::from_string(id.clone())))
             .with_member_epoch(epoch)
             .with_heartbeat_interval_ms(interval.unwrap_or(i32::MAX))
-            .with_assignment(tells.then(|| assignment_of(&assigned)));
+            .with_assignment(sends_assignment.then(|| assignment_of(&assigned)));
 
         group.resolve_patterns(false, &world);
         self.put_consumer_group(name, group);
@@ -135,7 +135,7 @@ impl Model {
     }
 
     pub(super) fn observe_refusal(&mut self, context: &Context, refusal: &Refusal) {
-        if refusal.is_a_clients_mistake() {
+        if refusal.is_client_error() {
             self.observe(|at| Observed::Refused {
                 at,
                 broker: context.broker,
@@ -162,12 +162,12 @@ impl Model {
             return;
         };
         let Some(member) = group.members.get_mut(id) else { return };
-        let told = (member.epoch, member.assignment());
-        if member.told.as_ref() == Some(&told) {
+        let reported = (member.epoch, member.assignment());
+        if member.reported.as_ref() == Some(&reported) {
             return;
         }
-        member.told = Some(told.clone());
-        let (generation, assignment) = told;
+        member.reported = Some(reported.clone());
+        let (generation, assignment) = reported;
         let partitions = assignment
             .iter()
             .flat_map(|(topic, all)| all.iter().map(move |one| (topic, one)))
@@ -217,7 +217,7 @@ impl Consumer {
     }
 
     /// Admits a static member: as a new one, or in place of one that is away. Between members of the consumer protocol
-    /// only a member that announced it ([`AWAY`]) is away.
+    /// only a member that announced it ([`STATIC_LEAVE_EPOCH`]) is away.
     pub(super) fn admit_static(
         &mut self,
         id: &str,
@@ -227,7 +227,7 @@ impl Consumer {
         let Some(owner) = self.static_member(instance).cloned() else {
             return Ok((self.members.get(id).cloned().unwrap_or_else(|| Member::new(id)), None));
         };
-        if !classic && owner.classic.is_none() && owner.epoch != AWAY {
+        if !classic && owner.classic.is_none() && owner.epoch != STATIC_LEAVE_EPOCH {
             let message = format!(
                 "Static member {id} with instance id {instance} cannot join the group because the instance id is owned by {} member.",
                 owner.id
@@ -239,9 +239,17 @@ impl Consumer {
             self.target.insert(id.to_owned(), target);
         }
         let replaced = (owner.id != id).then(|| owner.id.clone());
-        let (join, sync, rebalance, told) = (None, None, None, None);
-        let member =
-            Member { id: id.to_owned(), epoch: 0, previous_epoch: 0, join, sync, rebalance, told, ..owner };
+        let (join, sync, rebalance, reported) = (None, None, None, None);
+        let member = Member {
+            id: id.to_owned(),
+            epoch: 0,
+            previous_epoch: 0,
+            join,
+            sync,
+            rebalance,
+            reported,
+            ..owner
+        };
         // The group contains it already while its new subscription is checked.
         self.members.insert(id.to_owned(), member.clone());
         Ok((member, replaced))
@@ -329,9 +337,9 @@ fn check(request: &ConsumerGroupHeartbeatRequest, version: i16) -> Result<(), Re
                 "Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.",
             ));
         }
-    } else if epoch == AWAY && request.instance_id.is_none() {
+    } else if epoch == STATIC_LEAVE_EPOCH && request.instance_id.is_none() {
         return Err(Refusal::invalid("InstanceId can't be null."));
-    } else if epoch < AWAY {
+    } else if epoch < STATIC_LEAVE_EPOCH {
         return Err(Refusal::invalid("MemberEpoch is invalid."));
     }
     match request.server_assignor.as_deref() {

@@ -7,7 +7,7 @@ use kafka_protocol::{
     messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse},
 };
 
-use super::{AWAY, Assigned, ClusterView, Consumer, Refusal, member::Stage};
+use super::{Assigned, ClusterView, Consumer, Refusal, STATIC_LEAVE_EPOCH, member::Stage};
 use crate::{groups::Members, model::Model};
 
 impl Model {
@@ -34,10 +34,10 @@ impl Model {
                 }
             }
         }
-        if request.instance_id.is_some() && request.member_epoch == AWAY {
+        if request.instance_id.is_some() && request.member_epoch == STATIC_LEAVE_EPOCH {
             // It keeps its partitions, and its session goes on.
             if let Some(member) = group.members.get_mut(id) {
-                member.epoch = AWAY;
+                member.epoch = STATIC_LEAVE_EPOCH;
                 member.revoking = Assigned::new();
                 member.assigned.values_mut().flat_map(|all| all.values_mut()).for_each(|since| *since = 0);
             }

@@ -42,7 +42,7 @@ pub(crate) struct Member {
     pub(super) join: Option<Instant>,
     pub(super) sync: Option<Instant>,
     /// The epoch and the assignment that were last observed.
-    pub(super) told: Option<(i32, Partitions)>,
+    pub(super) reported: Option<(i32, Partitions)>,
 }
 
 /// The state of a member on its way to the target.

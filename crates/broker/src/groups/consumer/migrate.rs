@@ -27,12 +27,12 @@ pub(crate) struct Migration {
     pub(crate) protocol: Option<String>,
     /// The generation; as a group of the consumer protocol, its epoch.
     pub(crate) generation: i32,
-    pub(crate) members: Vec<Migrant>,
+    pub(crate) members: Vec<MigratingMember>,
 }
 
 /// A member of a [`Migration`].
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Migrant {
+pub(crate) struct MigratingMember {
     pub(crate) id: String,
     pub(crate) instance: Option<String>,
     pub(crate) client_id: String,
@@ -75,16 +75,19 @@ impl Consumer {
         }
         let epoch = migration.generation;
         let mut group = Self { epoch, target_epoch: epoch, ..Self::default() };
-        for migrant in migration.members {
+        for migrating in migration.members {
             let malformed = || cannot("the embedded consumer protocol is malformed");
-            let chosen =
-                migrant.protocols.iter().find(|(protocol, _)| Some(protocol) == migration.protocol.as_ref());
-            let metadata = chosen.or_else(|| migrant.protocols.first()).map(|(_, metadata)| metadata.clone());
+            let chosen = migrating
+                .protocols
+                .iter()
+                .find(|(protocol, _)| Some(protocol) == migration.protocol.as_ref());
+            let metadata =
+                chosen.or_else(|| migrating.protocols.first()).map(|(_, metadata)| metadata.clone());
             let (_, subscription) = metadata.and_then(subscription).ok_or_else(malformed)?;
-            let assigned = if migrant.assignment.is_empty() {
+            let assigned = if migrating.assignment.is_empty() {
                 Assigned::new()
             } else {
-                let assignment = assignment(migrant.assignment).ok_or_else(malformed)?;
+                let assignment = assignment(migrating.assignment).ok_or_else(malformed)?;
                 if assignment.user_data.is_some_and(|data| !data.is_empty()) {
                     return Err(cannot(
                         "an unsupported custom assignor is in use. Please refer to the documentation or switch to a default assignor before re-attempting the upgrade",
@@ -93,24 +96,24 @@ impl Consumer {
                 assigned_at(epoch, &assignment.assigned_partitions, topics)
             };
             let member = Member {
-                instance: migrant.instance,
+                instance: migrating.instance,
                 rack: subscription.rack_id.as_ref().map(|rack| rack.as_str().to_owned()),
-                client_id: migrant.client_id,
-                client_host: migrant.client_host,
+                client_id: migrating.client_id,
+                client_host: migrating.client_host,
                 names: subscription.topics.iter().map(|name| name.as_str().to_owned()).collect(),
-                rebalance_timeout: migrant.rebalance_timeout,
+                rebalance_timeout: migrating.rebalance_timeout,
                 epoch,
                 previous_epoch: epoch,
                 assigned,
-                session: Some(now + migrant.session_timeout),
+                session: Some(now + migrating.session_timeout),
                 classic: Some(ClassicPart {
-                    session_timeout: migrant.session_timeout,
-                    protocols: migrant.protocols,
+                    session_timeout: migrating.session_timeout,
+                    protocols: migrating.protocols,
                 }),
-                ..Member::new(&migrant.id)
+                ..Member::new(&migrating.id)
             };
-            group.target.insert(migrant.id.clone(), member.assignment());
-            group.members.insert(migrant.id, member);
+            group.target.insert(migrating.id.clone(), member.assignment());
+            group.members.insert(migrating.id, member);
         }
         Ok(group)
     }
@@ -120,7 +123,7 @@ impl Consumer {
         let mut members = Vec::new();
         for member in self.members.values() {
             let classic = member.classic.as_ref()?;
-            members.push(Migrant {
+            members.push(MigratingMember {
                 id: member.id.clone(),
                 instance: member.instance.clone(),
                 client_id: member.client_id.clone(),
@@ -131,10 +134,12 @@ impl Consumer {
                 assignment: embedded_assignment(self.target.get(&member.id), classic, world),
             });
         }
-        let has = |migrant: &Migrant, name: &str| migrant.protocols.iter().any(|(known, _)| known == name);
+        let has = |migrating: &MigratingMember, name: &str| {
+            migrating.protocols.iter().any(|(known, _)| known == name)
+        };
         let first = members.first()?;
         let mut names = first.protocols.iter().map(|(name, _)| name);
-        let shared = names.find(|name| members.iter().all(|migrant| has(migrant, name)));
+        let shared = names.find(|name| members.iter().all(|migrating| has(migrating, name)));
         Some(Migration {
             protocol_type: Some(CONSUMER.to_owned()),
             protocol: shared.cloned(),

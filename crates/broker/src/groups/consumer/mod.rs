@@ -34,7 +34,7 @@ use kafka_protocol::error::ResponseError;
 use uuid::Uuid;
 
 pub(crate) use member::Member;
-pub(crate) use migrate::{Migrant, Migration};
+pub(crate) use migrate::{MigratingMember, Migration};
 
 use crate::{config::Config, topics::Topics};
 
@@ -45,7 +45,7 @@ pub(crate) type Partitions = BTreeMap<Uuid, BTreeSet<i32>>;
 pub(crate) type Assigned = BTreeMap<Uuid, BTreeMap<i32, i32>>;
 
 /// The member epoch of a static member that is away for a while.
-const AWAY: i32 = -2;
+const STATIC_LEAVE_EPOCH: i32 = -2;
 
 /// The members of a group of the consumer protocol.
 #[derive(Clone, Debug)]
@@ -246,7 +246,7 @@ impl Refusal {
     }
 
     /// Whether a correct client, in a world where nothing breaks, would never get this.
-    fn is_a_clients_mistake(&self) -> bool {
+    fn is_client_error(&self) -> bool {
         matches!(
             self.error,
             ResponseError::InvalidRequest

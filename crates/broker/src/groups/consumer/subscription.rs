@@ -135,14 +135,15 @@ fn compile(pattern: &str) -> Result<Regex, Refusal> {
     // Compiled alone first: `)(` is not a valid pattern.
     Regex::new(pattern).and_then(|_| Regex::new(&format!("^(?:{pattern})$"))).map_err(|error| {
         let why = error.to_string();
-        let why = RE2_SAYS.iter().find(|(ours, _)| why.contains(ours)).map_or("syntax error", |(_, re2)| re2);
+        let why =
+            RE2_MESSAGES.iter().find(|(ours, _)| why.contains(ours)).map_or("syntax error", |(_, re2)| re2);
         let message = format!("SubscribedTopicRegex `{pattern}` is not a valid regular expression: {why}.");
         Refusal::new(ResponseError::InvalidRegularExpression, message)
     })
 }
 
 /// RE2's names for the errors in a pattern.
-const RE2_SAYS: &[(&str, &str)] = &[
+const RE2_MESSAGES: &[(&str, &str)] = &[
     ("unclosed group", "missing closing )"),
     ("unopened group", "unexpected )"),
     ("unclosed character class", "missing closing ]"),

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The fields that both requests have.
-struct Committing {
+struct CommitFields {
     group: String,
     member: StrBytes,
     instance: Option<StrBytes>,
@@ -59,7 +59,7 @@ impl Model {
                 metadata: partition.committed_metadata,
             })
         });
-        let committing = Committing {
+        let fields = CommitFields {
             group: request.group_id.as_str().to_owned(),
             member: request.member_id,
             instance: request.group_instance_id,
@@ -67,7 +67,7 @@ impl Model {
             offsets: offsets.collect(),
             transaction: None,
         };
-        let topics = self.commit(context, committing).into_iter().map(|(name, partitions)| {
+        let topics = self.commit(context, fields).into_iter().map(|(name, partitions)| {
             let partitions = partitions.into_iter().map(|(index, code)| {
                 OffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(code)
             });
@@ -95,7 +95,7 @@ impl Model {
             producer: request.producer_id.0,
             epoch: request.producer_epoch,
         };
-        let committing = Committing {
+        let fields = CommitFields {
             group: request.group_id.as_str().to_owned(),
             member: request.member_id,
             instance: request.group_instance_id,
@@ -103,7 +103,7 @@ impl Model {
             offsets: offsets.collect(),
             transaction: Some(transaction),
         };
-        let topics = self.commit(context, committing).into_iter().map(|(name, partitions)| {
+        let topics = self.commit(context, fields).into_iter().map(|(name, partitions)| {
             let partitions = partitions.into_iter().map(|(index, code)| {
                 TxnOffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(code)
             });
@@ -116,9 +116,9 @@ impl Model {
 
     /// Checks partitions first: those that do not exist are refused one by one. The group is checked only for the
     /// others, if any.
-    fn commit(&mut self, context: &Context, mut committing: Committing) -> Codes {
+    fn commit(&mut self, context: &Context, mut fields: CommitFields) -> Codes {
         let mut codes = Codes::new();
-        let (known, unknown): (Vec<Offset>, Vec<Offset>) = std::mem::take(&mut committing.offsets)
+        let (known, unknown): (Vec<Offset>, Vec<Offset>) = std::mem::take(&mut fields.offsets)
             .into_iter()
             .partition(|offset| self.topics.partition(&offset.topic, offset.partition).is_some());
         for offset in unknown {
@@ -128,7 +128,7 @@ impl Model {
         if known.is_empty() {
             return codes;
         }
-        let checked = self.check_commit(context, &committing, &known);
+        let checked = self.check_commit(context, &fields, &known);
         let refused = checked.err().map(|error| self.refusal(context, error));
         for offset in known {
             let too_long =
@@ -139,7 +139,7 @@ impl Model {
                     self.refusal(context, ResponseError::OffsetMetadataTooLarge)
                 }
                 None => {
-                    self.store_offset(&committing, &offset);
+                    self.store_offset(&fields, &offset);
                     0
                 }
             };
@@ -148,28 +148,28 @@ impl Model {
         codes
     }
 
-    fn store_offset(&mut self, committing: &Committing, offset: &Offset) {
+    fn store_offset(&mut self, fields: &CommitFields, offset: &Offset) {
         let commit = Commit {
             topic: offset.topic.as_str().to_owned(),
             partition: offset.partition,
             offset: offset.offset,
             leader_epoch: offset.leader_epoch,
             metadata: offset.metadata.clone().unwrap_or_default(),
-            member: committing.member.as_str().to_owned(),
-            generation: committing.generation,
+            member: fields.member.as_str().to_owned(),
+            generation: fields.generation,
             number: 0,
         };
-        let home = self.coordinator_of(&committing.group);
+        let coordinator = self.coordinator_of(&fields.group);
         let group = self
             .groups
             .all
-            .entry(committing.group.clone())
-            .or_insert_with(|| Group { home, ..Group::default() });
-        match &committing.transaction {
+            .entry(fields.group.clone())
+            .or_insert_with(|| Group { coordinator, ..Group::default() });
+        match &fields.transaction {
             Some(transaction) => group.offsets.commit_in_transaction(transaction.producer, commit),
             None => {
                 group.offsets.commit(commit.clone());
-                self.observe(|at| commit.observed(at, &committing.group));
+                self.observe(|at| commit.observed(at, &fields.group));
             }
         }
     }
@@ -177,20 +177,20 @@ impl Model {
     fn check_commit(
         &mut self,
         context: &Context,
-        committing: &Committing,
+        fields: &CommitFields,
         offsets: &[Offset],
     ) -> Result<(), ResponseError> {
-        let name = &committing.group;
-        let transactional = committing.transaction.is_some();
+        let name = &fields.group;
+        let transactional = fields.transaction.is_some();
         // A plain commit may use the empty group name, but not one in a transaction.
         if transactional && name.is_empty() {
             return Err(ResponseError::InvalidGroupId);
         }
         self.check_coordinator(context, name)?;
-        if let Some(transaction) = &committing.transaction {
+        if let Some(transaction) = &fields.transaction {
             self.check_transaction(context, transaction, name)?;
         }
-        let generation = committing.generation;
+        let generation = fields.generation;
         let Some(group) = self.groups.all.get(name) else {
             return match generation {
                 ..0 => Ok(()),
@@ -200,17 +200,16 @@ impl Model {
         };
         match &group.members {
             Members::Consumer(consumer) => {
-                let nobody =
-                    committing.member.is_empty() && committing.instance.is_none() && generation == -1;
+                let nobody = fields.member.is_empty() && fields.instance.is_none() && generation == -1;
                 if transactional && nobody {
                     return Ok(());
                 }
                 let version = if transactional { i16::MAX } else { context.version };
-                let checked = consumer.check_commit(&committing.member, generation, version).and_then(|()| {
+                let checked = consumer.check_commit(&fields.member, generation, version).and_then(|()| {
                     offsets.iter().try_for_each(|offset| {
                         let id = self.topics.all.get(offset.topic.as_str()).map(|topic| topic.id);
                         let id = id.unwrap_or_default();
-                        consumer.check_commit_of(&committing.member, generation, id, offset.partition)
+                        consumer.check_commit_of(&fields.member, generation, id, offset.partition)
                     })
                 });
                 return checked.map_err(|error| match error {
@@ -224,10 +223,10 @@ impl Model {
             Members::None | Members::Classic(_) => {}
         }
         self.turn(name, |classic, turn| {
-            let instance = committing.instance.as_deref();
-            classic.check_commit(&committing.member, instance, generation, transactional)?;
+            let instance = fields.instance.as_deref();
+            classic.check_commit(&fields.member, instance, generation, transactional)?;
             if !transactional {
-                classic.committed(&committing.member, turn);
+                classic.committed(&fields.member, turn);
             }
             Ok(())
         })

@@ -166,8 +166,8 @@ fn a_pending_member_is_awaited_and_then_forgotten() {
 fn joins_are_refused_in_kafkas_order() {
     let config = Config { group_max_size: 1, brokers: 3, ..Config::default() };
     let mut sim = Sim::with(config);
-    let home = sim.model.coordinator_of(GROUP).unwrap();
-    let (client, stranger) = (sim.client(), sim.client_of(home % 3 + 1));
+    let coordinator = sim.model.coordinator_of(GROUP).unwrap();
+    let (client, stranger) = (sim.client(), sim.client_of(coordinator % 3 + 1));
     let mut refused = |from, request: JoinGroupRequest| {
         let answer = sim.join(from, 9, request);
         (E::try_from_code(answer.error_code).unwrap(), answer.member_id.as_str().to_owned())
@@ -335,8 +335,8 @@ fn another_coordinator_knows_what_was_stored() {
     let a = sim.alone(one);
     sim.introduce(two);
     sim.model.groups.loading_time = seconds(5);
-    let home = sim.model.coordinator_of(GROUP).unwrap();
-    sim.model.reload_groups_of(home);
+    let coordinator = sim.model.coordinator_of(GROUP).unwrap();
+    sim.model.reload_groups_of(coordinator);
     sim.settle();
     assert_eq!(sim.joined(two).unwrap().error_code, E::NotCoordinator.code());
     assert_eq!(sim.heartbeat(one, &a, 1), 0, "a heartbeat while loading is let pass");
@@ -356,9 +356,9 @@ fn a_heartbeat_that_is_let_pass_while_loading_costs_nobody_the_session() {
     let mut sim = Sim::new();
     let one = sim.client();
     let a = sim.alone(one);
-    let home = sim.model.coordinator_of(GROUP).unwrap();
+    let coordinator = sim.model.coordinator_of(GROUP).unwrap();
     sim.pass(seconds(5));
-    sim.model.load_groups(sim.now, home, seconds(1));
+    sim.model.load_groups(sim.now, coordinator, seconds(1));
     assert_eq!(sim.heartbeat(one, &a, 1), 0);
     sim.pass(seconds(10));
     assert_eq!(sim.gone(), [], "the session began anew when the group was loaded");
@@ -371,15 +371,15 @@ fn a_dead_coordinators_groups_move_and_nobody_expires_meanwhile() {
     let mut sim = Sim::with(Config { brokers: 2, ..Config::default() });
     let one = sim.client();
     let a = sim.alone(one);
-    let home = sim.model.coordinator_of(GROUP).unwrap();
+    let coordinator = sim.model.coordinator_of(GROUP).unwrap();
     let fails_over = sim.now + seconds(60);
-    let node = sim.model.nodes.all.get_mut(&home).unwrap();
+    let node = sim.model.nodes.all.get_mut(&coordinator).unwrap();
     (node.up, node.fails_over) = (false, Some(fails_over));
     sim.pass(seconds(59));
     assert_eq!(sim.gone(), [], "nobody counts");
     sim.pass(seconds(2));
     let other = sim.client();
-    assert_ne!(sim.model.coordinator_of(GROUP), Some(home));
+    assert_ne!(sim.model.coordinator_of(GROUP), Some(coordinator));
     assert_eq!(sim.heartbeat(other, &a, 1), 0);
     sim.model.forget_group(sim.now, GROUP);
     assert_eq!(sim.heartbeat(other, &a, 1), E::UnknownMemberId.code(), "C8");

@@ -85,17 +85,17 @@ fn a_coordinator_that_was_stopped_takes_no_commit_that_it_had_not_read_when_the_
     let mut sim = Sim::with(Config { brokers: 2, ..Config::default() });
     let one = sim.client();
     let a = sim.alone(one);
-    let home = sim.model.coordinator_of(GROUP).unwrap();
-    sim.model.pause(sim.now, home);
+    let coordinator = sim.model.coordinator_of(GROUP).unwrap();
+    sim.model.pause(sim.now, coordinator);
     sim.send(one, 7, committing(&a, 1, "orders", &[(0, 3)]));
     sim.pass(seconds(2));
     let two = sim.client();
     assert_eq!(sim.commit(two, 7, committing(&a, 1, "orders", &[(0, 8)])), [(0, 0)]);
-    sim.model.resume(sim.now, home);
+    sim.model.resume(sim.now, coordinator);
     sim.settle();
     let Some(ResponseKind::OffsetCommit(late)) = sim.answer(one) else { panic!() };
     assert_eq!(late.topics[0].partitions[0].error_code, E::NotCoordinator.code());
-    assert_eq!(sim.model.coordinator_of(GROUP), Some(home), "which it is again");
+    assert_eq!(sim.model.coordinator_of(GROUP), Some(coordinator), "which it is again");
 }
 
 #[test]
@@ -184,8 +184,8 @@ fn an_open_transaction_makes_an_offset_unstable() {
 #[test]
 fn offsets_as_old_clients_fetch_them() {
     let mut sim = Sim::with(Config { brokers: 2, ..Config::default() });
-    let home = sim.model.coordinator_of(GROUP).unwrap();
-    let (client, stranger) = (sim.client(), sim.client_of(3 - home));
+    let coordinator = sim.model.coordinator_of(GROUP).unwrap();
+    let (client, stranger) = (sim.client(), sim.client_of(3 - coordinator));
     sim.commit(client, 9, committing("", -1, "orders", &[(1, 6)]));
     let topic = OffsetFetchRequestTopic::default()
         .with_name(TopicName(text("orders")))
@@ -281,25 +281,25 @@ fn groups_seen_from_outside() {
 fn a_coordinator_is_found() {
     let mut sim = Sim::with(Config { brokers: 3, ..Config::default() });
     let client = sim.client_of(1);
-    let home = sim.model.coordinator_of(GROUP).unwrap();
+    let coordinator = sim.model.coordinator_of(GROUP).unwrap();
     let request = FindCoordinatorRequest::default().with_key(text(GROUP));
     let ResponseKind::FindCoordinator(single) = sim.call(client, 3, request.clone()) else { panic!() };
-    assert_eq!((single.error_code, single.node_id.0), (0, home));
+    assert_eq!((single.error_code, single.node_id.0), (0, coordinator));
     assert_eq!(single.error_message, Some(text("NONE")));
     let ResponseKind::FindCoordinator(oldest) = sim.call(client, 0, request) else { panic!() };
-    assert_eq!(oldest.node_id.0, home);
+    assert_eq!(oldest.node_id.0, coordinator);
 
     let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![text(GROUP), text("other")]);
     let ResponseKind::FindCoordinator(batch) = sim.call(client, 6, request.clone()) else { panic!() };
     assert_eq!(batch.coordinators.len(), 2);
-    assert_eq!((batch.coordinators[0].node_id.0, batch.coordinators[0].error_code), (home, 0));
+    assert_eq!((batch.coordinators[0].node_id.0, batch.coordinators[0].error_code), (coordinator, 0));
     let ResponseKind::FindCoordinator(wrong) = sim.call(client, 4, request.with_key_type(7)) else {
         panic!()
     };
     let wrong = &wrong.coordinators[0];
     assert_eq!((wrong.node_id.0, wrong.error_code), (-1, E::InvalidRequest.code()));
 
-    let stranger = sim.client_of(home % 3 + 1);
+    let stranger = sim.client_of(coordinator % 3 + 1);
     let request = DescribeGroupsRequest::default().with_groups(vec![GroupId(text(GROUP))]);
     let ResponseKind::DescribeGroups(lost) = sim.call(stranger, 6, request) else { panic!() };
     assert_eq!(lost.groups[0].error_code, E::NotCoordinator.code());

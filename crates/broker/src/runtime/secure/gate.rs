@@ -55,7 +55,7 @@ struct Session {
 
 /// The decision about a frame.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::runtime) enum Verdict {
+pub(in crate::runtime) enum Decision {
     /// The frame goes to the model.
     Pass,
     /// This frame is sent as the answer.
@@ -88,48 +88,48 @@ impl Gate {
         !self.is_open() || api_of(frame) == Some(ApiKey::SaslHandshake)
     }
 
-    /// Decides about a frame. `speaks` is whether the broker supports a version of an API.
-    pub(in crate::runtime) fn judge(
+    /// Decides about a frame. `supports` is whether the broker supports a version of an API.
+    pub(in crate::runtime) fn admit(
         &mut self,
         now: Now,
         sasl: &mut Sasl,
         frame: &Bytes,
-        speaks: impl Fn(ApiKey, i16) -> bool,
-    ) -> Verdict {
+        supports: impl Fn(ApiKey, i16) -> bool,
+    ) -> Decision {
         match std::mem::replace(&mut self.0, State::Refused) {
             State::Closed { may_ask_versions } => {
                 let (Some(api), Some(version)) = (api_of(frame), version_of(frame)) else {
-                    return Verdict::Close;
+                    return Decision::Close;
                 };
                 match api {
                     ApiKey::ApiVersions if may_ask_versions => {
                         // An unsupported version is refused, and the client asks again.
-                        let may_ask_versions = !speaks(api, version);
+                        let may_ask_versions = !supports(api, version);
                         self.0 = State::Closed { may_ask_versions };
-                        Verdict::Pass
+                        Decision::Pass
                     }
-                    ApiKey::SaslHandshake if speaks(api, version) => {
+                    ApiKey::SaslHandshake if supports(api, version) => {
                         self.handshake(now.clock, sasl, frame.clone(), None)
                     }
-                    _ => Verdict::Close,
+                    _ => Decision::Close,
                 }
             }
             State::Authenticating(login) => match version_of(frame) {
                 _ if login.is_bare => self.message(now, sasl, login, None, frame),
                 Some(version)
                     if api_of(frame) == Some(ApiKey::SaslAuthenticate)
-                        && speaks(ApiKey::SaslAuthenticate, version) =>
+                        && supports(ApiKey::SaslAuthenticate, version) =>
                 {
                     match read(frame.clone()) {
                         Some((context, RequestKind::SaslAuthenticate(request))) => {
                             self.message(now, sasl, login, Some(&context), &request.auth_bytes)
                         }
-                        _ => Verdict::Close,
+                        _ => Decision::Close,
                     }
                 }
-                _ => Verdict::Close,
+                _ => Decision::Close,
             },
-            State::Refused => Verdict::Close,
+            State::Refused => Decision::Close,
             State::Open(session) => {
                 let may_renew = session.ends.is_some()
                     && session
@@ -140,13 +140,21 @@ impl Gate {
                 }
                 let is_over = session.ends.is_some_and(|ends| ends < now.clock);
                 self.0 = State::Open(session);
-                if is_over { Verdict::Close } else { Verdict::Pass }
+                if is_over { Decision::Close } else { Decision::Pass }
             }
         }
     }
 
-    fn handshake(&mut self, now: Instant, sasl: &mut Sasl, frame: Bytes, before: Option<Session>) -> Verdict {
-        let Some((context, RequestKind::SaslHandshake(request))) = read(frame) else { return Verdict::Close };
+    fn handshake(
+        &mut self,
+        now: Instant,
+        sasl: &mut Sasl,
+        frame: Bytes,
+        before: Option<Session>,
+    ) -> Decision {
+        let Some((context, RequestKind::SaslHandshake(request))) = read(frame) else {
+            return Decision::Close;
+        };
         let mechanisms = sasl.users.mechanisms();
         let answer = SaslHandshakeResponse::default()
             .with_mechanisms(mechanisms.map(|taken| StrBytes::from_static_str(taken.name())).collect());
@@ -165,7 +173,7 @@ impl Gate {
                 began: now,
             }),
         };
-        say(&context, answer.into())
+        respond(&context, answer.into())
     }
 
     /// Handles a message of the mechanism; `context` is that of the SaslAuthenticate around it.
@@ -176,11 +184,11 @@ impl Gate {
         mut login: Login,
         context: Option<&Context>,
         message: &[u8],
-    ) -> Verdict {
+    ) -> Decision {
         let step = login.exchange.step(message, &sasl.users, now.wall_ms).and_then(|step| {
             match (step, &login.before) {
                 (SaslServerStep::Accepted { user, .. }, Some(before)) if before.user != user => {
-                    Err(Refusal::Told(format!(
+                    Err(Refusal::WithMessage(format!(
                         "Cannot change principals during re-authentication from User.{}: User.{user}",
                         before.user
                     )))
@@ -207,10 +215,10 @@ impl Gate {
                 answer(context, bytes, lifetime.unwrap_or(Duration::ZERO))
             }
             Err(refusal) => {
-                let Some(context) = context else { return Verdict::Close };
+                let Some(context) = context else { return Decision::Close };
                 let why = match refusal {
-                    Refusal::Told(why) => why,
-                    Refusal::Untold => format!(
+                    Refusal::WithMessage(why) => why,
+                    Refusal::WithoutMessage => format!(
                         "Authentication failed during {} due to invalid credentials with SASL mechanism {}",
                         if login.before.is_some() { "re-authentication" } else { "authentication" },
                         login.mechanism
@@ -226,26 +234,26 @@ impl Gate {
 }
 
 /// The mechanism's answer, in a SaslAuthenticate if the message came in one.
-fn answer(context: Option<&Context>, bytes: Vec<u8>, lifetime: Duration) -> Verdict {
+fn answer(context: Option<&Context>, bytes: Vec<u8>, lifetime: Duration) -> Decision {
     let Some(context) = context else {
         let mut frame = BytesMut::with_capacity(4 + bytes.len());
         frame.put_u32(u32::try_from(bytes.len()).unwrap_or(0));
         frame.extend_from_slice(&bytes);
-        return Verdict::Answer(frame.freeze());
+        return Decision::Answer(frame.freeze());
     };
     let lifetime =
         if context.version == 0 { 0 } else { i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX) };
     let response =
         SaslAuthenticateResponse::default().with_auth_bytes(bytes.into()).with_session_lifetime_ms(lifetime);
-    say(context, response.into())
+    respond(context, response.into())
 }
 
-fn say(context: &Context, response: ResponseKind) -> Verdict {
-    encode(context, &response).map_or(Verdict::Close, Verdict::Answer)
+fn respond(context: &Context, response: ResponseKind) -> Decision {
+    encode(context, &response).map_or(Decision::Close, Decision::Answer)
 }
 
-fn refuse(context: &Context, response: ResponseKind) -> Verdict {
-    encode(context, &response).map_or(Verdict::Close, Verdict::Refuse)
+fn refuse(context: &Context, response: ResponseKind) -> Decision {
+    encode(context, &response).map_or(Decision::Close, Decision::Refuse)
 }
 
 fn api_of(frame: &[u8]) -> Option<ApiKey> {

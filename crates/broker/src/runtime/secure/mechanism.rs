@@ -75,9 +75,9 @@ pub(super) enum SaslServerStep {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The client is sent this reason.
-    Told(String),
+    WithMessage(String),
     /// Kafka reveals only that the credentials are invalid.
-    Untold,
+    WithoutMessage,
 }
 
 impl Exchange {
@@ -110,5 +110,5 @@ impl Exchange {
 /// The refusal in Kafka's words.
 pub(super) fn other_authorization_id() -> Refusal {
     let why = "Authentication failed: Client requested an authorization id that is different from username";
-    Refusal::Told(why.to_owned())
+    Refusal::WithMessage(why.to_owned())
 }

@@ -12,7 +12,7 @@ mod users;
 #[cfg(test)]
 mod tests;
 
-pub(super) use gate::{Gate, Now, Verdict};
+pub(super) use gate::{Decision, Gate, Now};
 pub use mechanism::SaslMechanism;
 #[cfg(feature = "tls")]
 pub(super) use tls::Listener;

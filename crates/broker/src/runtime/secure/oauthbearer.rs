@@ -28,18 +28,20 @@ impl Exchange {
         wall_ms: i64,
     ) -> Result<SaslServerStep, Refusal> {
         if self.refused {
-            return Err(Refusal::Told(INVALID_TOKEN.to_owned()));
+            return Err(Refusal::WithMessage(INVALID_TOKEN.to_owned()));
         }
-        let text = std::str::from_utf8(message).map_err(|_| Refusal::Untold)?;
-        let (header, fields) = text.split_once('\x01').ok_or(Refusal::Untold)?;
-        let authorization_id =
-            header.strip_prefix("n,").and_then(|header| header.strip_suffix(',')).ok_or(Refusal::Untold)?;
+        let text = std::str::from_utf8(message).map_err(|_| Refusal::WithoutMessage)?;
+        let (header, fields) = text.split_once('\x01').ok_or(Refusal::WithoutMessage)?;
+        let authorization_id = header
+            .strip_prefix("n,")
+            .and_then(|header| header.strip_suffix(','))
+            .ok_or(Refusal::WithoutMessage)?;
         let token = fields
             .split('\x01')
             .find_map(|field| field.strip_prefix("auth="))
             .and_then(|auth| auth.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .ok_or(Refusal::Untold)?
+            .ok_or(Refusal::WithoutMessage)?
             .1;
         let Some((user, ends_ms)) = validated(token, wall_ms)
             .filter(|(user, _)| users.get(SaslMechanism::OAuthBearer, user).is_some())

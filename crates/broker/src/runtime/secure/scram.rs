@@ -84,14 +84,14 @@ impl Exchange {
     }
 
     pub(super) fn step(&mut self, message: &[u8], users: &Users) -> Result<SaslServerStep, Refusal> {
-        let text = std::str::from_utf8(message).map_err(|_| Refusal::Untold)?;
+        let text = std::str::from_utf8(message).map_err(|_| Refusal::WithoutMessage)?;
         match std::mem::replace(&mut self.state, State::Over) {
             State::Begun => self.on_first(text, users),
             State::Challenged { user, gs2_header, nonce, first_messages } => {
                 let signed = format!("c={},r={nonce}", BASE64.encode(gs2_header));
                 self.on_final(text, user, &signed, &first_messages, users)
             }
-            State::Over => Err(Refusal::Untold),
+            State::Over => Err(Refusal::WithoutMessage),
         }
     }
 
@@ -100,11 +100,12 @@ impl Exchange {
         let mut header = text.splitn(3, ',');
         let (Some("n"), Some(authorization_id), Some(bare)) = (header.next(), header.next(), header.next())
         else {
-            return Err(Refusal::Untold);
+            return Err(Refusal::WithoutMessage);
         };
         let mut fields = bare.split(',');
-        let user = fields.next().and_then(|field| field.strip_prefix("n=")).ok_or(Refusal::Untold)?;
-        let nonce = fields.next().and_then(|field| field.strip_prefix("r=")).ok_or(Refusal::Untold)?;
+        let user = fields.next().and_then(|field| field.strip_prefix("n=")).ok_or(Refusal::WithoutMessage)?;
+        let nonce =
+            fields.next().and_then(|field| field.strip_prefix("r=")).ok_or(Refusal::WithoutMessage)?;
         let user = unescaped(user);
         if !authorization_id.is_empty()
             && authorization_id.strip_prefix("a=").map(unescaped) != Some(user.clone())
@@ -113,10 +114,10 @@ impl Exchange {
         }
         // A client with a delegation token names the token, not a user.
         if fields.any(|extension| extension == "tokenauth=true") || nonce.is_empty() {
-            return Err(Refusal::Untold);
+            return Err(Refusal::WithoutMessage);
         }
         let Some(Credential::Scram(keys)) = users.get(self.mechanism, &user) else {
-            return Err(Refusal::Untold);
+            return Err(Refusal::WithoutMessage);
         };
         let nonce = format!("{nonce}{}", self.nonce);
         let challenge = format!("r={nonce},s={},i={ITERATIONS}", BASE64.encode(&keys.salt));
@@ -138,19 +139,19 @@ impl Exchange {
         first_messages: &str,
         users: &Users,
     ) -> Result<SaslServerStep, Refusal> {
-        let (without_proof, proof) = text.rsplit_once(",p=").ok_or(Refusal::Untold)?;
-        let proof = BASE64.decode(proof).map_err(|_| Refusal::Untold)?;
+        let (without_proof, proof) = text.rsplit_once(",p=").ok_or(Refusal::WithoutMessage)?;
+        let proof = BASE64.decode(proof).map_err(|_| Refusal::WithoutMessage)?;
         let Some(Credential::Scram(keys)) = users.get(self.mechanism, &user) else {
-            return Err(Refusal::Untold);
+            return Err(Refusal::WithoutMessage);
         };
         let transcript = format!("{first_messages},{without_proof}");
         let signature = hmac(self.mechanism, &keys.stored, transcript.as_bytes());
         if without_proof != signed || proof.len() != signature.len() {
-            return Err(Refusal::Untold);
+            return Err(Refusal::WithoutMessage);
         }
         let client: Vec<u8> = proof.iter().zip(&signature).map(|(proof, sign)| proof ^ sign).collect();
         if !bool::from(hash(self.mechanism, &client).ct_eq(&keys.stored)) {
-            return Err(Refusal::Untold);
+            return Err(Refusal::WithoutMessage);
         }
         let ours = hmac(self.mechanism, &keys.server, transcript.as_bytes());
         let answer = format!("v={}", BASE64.encode(ours)).into_bytes();

@@ -17,7 +17,7 @@ use kafka_protocol::{
 };
 
 use super::{
-    Gate, Now, Sasl, SaslMechanism, Verdict,
+    Decision, Gate, Now, Sasl, SaslMechanism,
     mechanism::{Refusal, SaslServerStep},
     oauthbearer, scram,
 };
@@ -73,21 +73,21 @@ impl Talk {
             assert!(bytes.is_empty());
             response
         };
-        match self.judge(frame.freeze()) {
-            Verdict::Pass => Taken::Passed,
-            Verdict::Answer(bytes) => Taken::Answered(read(bytes)),
-            Verdict::Refuse(bytes) => Taken::Refused(read(bytes)),
-            Verdict::Close => Taken::Closed,
+        match self.admit(frame.freeze()) {
+            Decision::Pass => Taken::Passed,
+            Decision::Answer(bytes) => Taken::Answered(read(bytes)),
+            Decision::Refuse(bytes) => Taken::Refused(read(bytes)),
+            Decision::Close => Taken::Closed,
         }
     }
 
-    fn judge(&mut self, frame: Bytes) -> Verdict {
-        let speaks = |api, version| match api {
+    fn admit(&mut self, frame: Bytes) -> Decision {
+        let supports = |api, version| match api {
             ApiKey::ApiVersions => version <= 4,
             ApiKey::SaslHandshake => version <= 1,
             _ => version <= 2,
         };
-        self.gate.judge(self.now, &mut self.sasl, &frame, speaks)
+        self.gate.admit(self.now, &mut self.sasl, &frame, supports)
     }
 
     fn handshake(&mut self, mechanism: &str) -> Taken<SaslHandshakeResponse> {
@@ -135,7 +135,7 @@ fn a_request_before_authentication_closes_the_connection() {
     assert!(matches!(talk.handshake("PLAIN"), Taken::Answered(_)));
     assert_eq!(talk.metadata(), "closed");
     for short in [&b""[..], b"\0", b"\0\x11", b"\0\x11\0\x01", b"\x7f\xff\0\0\0\0\0\0"] {
-        assert_eq!(Talk::new(None).judge(Bytes::copy_from_slice(short)), Verdict::Close, "{short:?}");
+        assert_eq!(Talk::new(None).admit(Bytes::copy_from_slice(short)), Decision::Close, "{short:?}");
     }
 }
 
@@ -145,7 +145,7 @@ fn versions_may_be_asked_for_once_and_again_after_a_refusal() {
     let mut talk = Talk::new(None);
     let mut frame = BytesMut::from(&[0, 18, 0, 9, 0, 0, 0, 1, 255, 255][..]);
     frame.extend_from_slice(&[0, 0]);
-    assert_eq!(talk.judge(frame.freeze()), Verdict::Pass, "the model refuses version 9");
+    assert_eq!(talk.admit(frame.freeze()), Decision::Pass, "the model refuses version 9");
     assert!(matches!(talk.ask(3, &versions), Taken::Passed));
     assert!(matches!(talk.ask(3, &versions), Taken::Closed));
 }
@@ -254,12 +254,12 @@ fn messages_come_bare_after_the_first_version_of_the_handshake() {
     let mut talk = Talk::new(None);
     let plain = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str("PLAIN"));
     assert!(matches!(talk.ask(0, &plain), Taken::Answered(_)));
-    let answer = talk.judge(Bytes::from_static(b"\0alice\0wonder"));
-    assert_eq!(answer, Verdict::Answer(Bytes::from_static(&[0, 0, 0, 0])));
+    let answer = talk.admit(Bytes::from_static(b"\0alice\0wonder"));
+    assert_eq!(answer, Decision::Answer(Bytes::from_static(&[0, 0, 0, 0])));
     assert_eq!(talk.metadata(), "passed");
     let mut talk = Talk::new(None);
     assert!(matches!(talk.ask(0, &plain), Taken::Answered(_)));
-    assert_eq!(talk.judge(Bytes::from_static(b"\0alice\0builder")), Verdict::Close);
+    assert_eq!(talk.admit(Bytes::from_static(b"\0alice\0builder")), Decision::Close);
 }
 
 /// RFC 7677, section 3.
@@ -292,16 +292,28 @@ fn scram_is_the_rfcs() {
     for other in [last.replace("p=dH", "p=dG"), last.replace("k0,", "k1,"), last.replace("biws", "eSws")] {
         let mut exchange = begin();
         assert!(exchange.step(first.as_bytes(), &sasl.users).is_ok());
-        assert_eq!(exchange.step(other.as_bytes(), &sasl.users).err(), Some(Refusal::Untold), "{other}");
-        assert_eq!(exchange.step(last.as_bytes(), &sasl.users).err(), Some(Refusal::Untold), "it is over");
+        assert_eq!(
+            exchange.step(other.as_bytes(), &sasl.users).err(),
+            Some(Refusal::WithoutMessage),
+            "{other}"
+        );
+        assert_eq!(
+            exchange.step(last.as_bytes(), &sasl.users).err(),
+            Some(Refusal::WithoutMessage),
+            "it is over"
+        );
     }
     for other in
         ["n,,n=usr,r=x", "n,,n=user,r=", "n,,r=x,n=user", "y,,n=user,r=x", "", "n,,n=user,r=x,tokenauth=true"]
     {
-        assert_eq!(begin().step(other.as_bytes(), &sasl.users).err(), Some(Refusal::Untold), "{other}");
+        assert_eq!(
+            begin().step(other.as_bytes(), &sasl.users).err(),
+            Some(Refusal::WithoutMessage),
+            "{other}"
+        );
     }
     let other = begin().step(b"n,a=root,n=user,r=x", &sasl.users).err();
-    assert!(matches!(other, Some(Refusal::Told(why)) if why.contains("authorization id")));
+    assert!(matches!(other, Some(Refusal::WithMessage(why)) if why.contains("authorization id")));
 }
 
 fn token(header: &str, claims: &str) -> String {
@@ -342,10 +354,10 @@ fn a_token_that_is_not_valid_is_told_of_and_then_refused() {
             "{what}"
         );
         let refusal = exchange.step(b"\x01", &users, 1_000_000).err();
-        assert_eq!(refusal, Some(Refusal::Told(r#"{"status":"invalid_token"}"#.to_owned())), "{what}");
+        assert_eq!(refusal, Some(Refusal::WithMessage(r#"{"status":"invalid_token"}"#.to_owned())), "{what}");
     }
     let mut exchange = oauthbearer::Exchange::default();
-    assert_eq!(exchange.step(b"nonsense", &users, 0).err(), Some(Refusal::Untold));
+    assert_eq!(exchange.step(b"nonsense", &users, 0).err(), Some(Refusal::WithoutMessage));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::demo::{
 const COLOURS: [Colour; 6] = [Colour(39), Colour(214), Colour(78), Colour(176), Colour(221), Colour(80)];
 const BLACK: Colour = Colour(16);
 /// The colour of a partition without owner.
-const NOBODY: Colour = Colour(238);
+const UNOWNED: Colour = Colour(238);
 const ACCENT: Colour = Colour(44);
 const RED: Colour = Colour(203);
 
@@ -50,7 +50,7 @@ fn head(board: &Board, canvas: &mut Canvas, right: usize) {
     let gone = board.at.min(board.length).as_millis() * width as u128 / board.length.as_millis().max(1);
     let gone = usize::try_from(gone).unwrap_or(width);
     let x = canvas.put(LEFT, 1, &"━".repeat(gone), Style::ink(ACCENT));
-    canvas.put(x, 1, &"─".repeat(width.saturating_sub(gone)), Style::ink(NOBODY));
+    canvas.put(x, 1, &"─".repeat(width.saturating_sub(gone)), Style::ink(UNOWNED));
 }
 
 fn partitions(board: &Board, canvas: &mut Canvas, right: usize, top: usize) {
@@ -88,7 +88,7 @@ fn partitions(board: &Board, canvas: &mut Canvas, right: usize, top: usize) {
 fn owner(board: &Board, partition: &Partition) -> (Colour, String) {
     match partition.owner {
         Some(owner) if owner < board.members.len() => (colour(owner), (owner + 1).to_string()),
-        _ => (NOBODY, "·".to_owned()),
+        _ => (UNOWNED, "·".to_owned()),
     }
 }
 
@@ -244,7 +244,7 @@ mod tests {
         let canvas = drawn(&board());
         assert_eq!(canvas.text(4).split_whitespace().collect::<Vec<_>>(), ["owner", "1", "2", "3", "·"]);
         let papers: Vec<_> = (0..4).map(|index| canvas.style(INDENT + index * 8, 4).paper).collect();
-        assert_eq!(papers, [Some(COLOURS[0]), Some(COLOURS[1]), Some(COLOURS[2]), Some(NOBODY)]);
+        assert_eq!(papers, [Some(COLOURS[0]), Some(COLOURS[1]), Some(COLOURS[2]), Some(UNOWNED)]);
         assert_eq!(canvas.style(INDENT + 7, 4).paper, None, "partitions stand apart");
     }
 

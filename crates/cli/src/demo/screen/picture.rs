@@ -26,7 +26,7 @@ pub(crate) fn svg(canvas: &Canvas, title: &str) -> String {
     for (y, row) in canvas.rows().enumerate() {
         let top = y * HIGH + MARGIN;
         for (x, run) in runs(row) {
-            paper(&mut out, x * WIDE + MARGIN, top, run);
+            draw_background(&mut out, x * WIDE + MARGIN, top, run);
             letters(&mut out, x * WIDE + MARGIN, top, run);
         }
     }
@@ -34,7 +34,7 @@ pub(crate) fn svg(canvas: &Canvas, title: &str) -> String {
     out
 }
 
-fn paper(out: &mut String, x: usize, top: usize, run: &[Cell]) {
+fn draw_background(out: &mut String, x: usize, top: usize, run: &[Cell]) {
     let Some(colour) = run.first().and_then(|cell| cell.style.paper) else { return };
     let _ = writeln!(
         out,

@@ -28,7 +28,7 @@ pub(crate) struct Terminal {
     colour: bool,
     shown: Option<Canvas>,
     frames: u32,
-    _quiet: Quiet,
+    _quiet: HiddenKeys,
 }
 
 impl Terminal {
@@ -38,7 +38,7 @@ impl Terminal {
         SHOWN.store(true, Ordering::SeqCst);
         logging::hold();
         leave_before_panics();
-        let opened = Self { colour, shown: None, frames: 0, _quiet: Quiet::keys() };
+        let opened = Self { colour, shown: None, frames: 0, _quiet: HiddenKeys::keys() };
         write(&out)?;
         Ok(opened)
     }
@@ -82,7 +82,7 @@ pub(crate) fn restore() {
         );
         let _ = queued.and_then(|()| write(&out));
     }
-    Quiet::end();
+    HiddenKeys::end();
     logging::release();
 }
 
@@ -110,7 +110,7 @@ fn frame(known: Option<&Canvas>, next: &Canvas, clear: bool, colour: bool) -> io
             let column = u16::try_from(x).unwrap_or(u16::MAX);
             let text: String = run.iter().map(|cell| cell.letter).collect();
             queue!(changes, cursor::MoveTo(column, u16::try_from(y).unwrap_or(u16::MAX)))?;
-            dress(&mut changes, run.first().map(|cell| cell.style).unwrap_or_default(), colour)?;
+            set_style(&mut changes, run.first().map(|cell| cell.style).unwrap_or_default(), colour)?;
             queue!(changes, Print(text))?;
         }
     }
@@ -124,7 +124,7 @@ fn frame(known: Option<&Canvas>, next: &Canvas, clear: bool, colour: bool) -> io
     Ok(out)
 }
 
-fn dress(out: &mut Vec<u8>, style: Style, colour: bool) -> io::Result<()> {
+fn set_style(out: &mut Vec<u8>, style: Style, colour: bool) -> io::Result<()> {
     queue!(out, SetAttribute(Attribute::Reset))?;
     if style.bold {
         queue!(out, SetAttribute(Attribute::Bold))?;
@@ -150,10 +150,10 @@ fn write(bytes: &[u8]) -> io::Result<()> {
 
 /// Hides keys that are pressed meanwhile. Ctrl-C remains a signal.
 #[derive(Debug)]
-struct Quiet;
+struct HiddenKeys;
 
 #[cfg(unix)]
-impl Quiet {
+impl HiddenKeys {
     fn keys() -> Self {
         use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
         let stdin = io::stdin();
@@ -182,7 +182,7 @@ impl Quiet {
 static BEFORE: std::sync::Mutex<Option<rustix::termios::Termios>> = std::sync::Mutex::new(None);
 
 #[cfg(not(unix))]
-impl Quiet {
+impl HiddenKeys {
     fn keys() -> Self {
         Self
     }

@@ -330,8 +330,8 @@ fn courses_are_bounded_and_those_of_what_is_gone_go() {
     for at in 0..1000 {
         app.on_round(Ok(report(at)));
     }
-    assert_eq!(app.courses.group("audit").count(), crate::top::course::ROUNDS);
-    assert_eq!(app.courses.partition("audit", "orders", 1).count(), crate::top::course::ROUNDS);
+    assert_eq!(app.histories.group("audit").count(), crate::top::history::ROUNDS);
+    assert_eq!(app.histories.partition("audit", "orders", 1).count(), crate::top::history::ROUNDS);
     app.on_round(Ok(Report::default()));
-    assert_eq!(app.courses.group("audit").count(), 0);
+    assert_eq!(app.histories.group("audit").count(), 0);
 }

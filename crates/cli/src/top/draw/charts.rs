@@ -12,13 +12,13 @@ use ratatui::{
 use super::{
     super::{
         app::{App, Unit},
-        course::Point,
+        history::Point,
     },
     bold, faint,
     text::{short, span},
 };
 
-pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, title: &str, course: &[Point], app: &App) {
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, title: &str, history: &[Point], app: &App) {
     let wide = area.width >= 80;
     let halves = if wide {
         [Constraint::Fill(1), Constraint::Fill(1)]
@@ -26,11 +26,11 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, title: &str, course: &[Poi
         [Constraint::Fill(1), Constraint::Length(0)]
     };
     let [left, right] = Layout::horizontal(halves).spacing(if wide { 2 } else { 0 }).areas(area);
-    let last = course.last().map_or(0, |point| point.at);
+    let last = history.last().map_or(0, |point| point.at);
     #[expect(clippy::cast_precision_loss, reason = "charts show three digits")]
     let values = |value: fn(&Point) -> Option<f64>| -> Vec<(f64, f64)> {
         let at = |point: &Point| (point.at - last) as f64 / 1000.0;
-        course.iter().filter_map(|point| Some((at(point), value(point)?))).collect()
+        history.iter().filter_map(|point| Some((at(point), value(point)?))).collect()
     };
     #[expect(clippy::cast_precision_loss, reason = "charts show three digits")]
     let (lag, unit, show): (_, _, fn(f64) -> String) = match app.unit {

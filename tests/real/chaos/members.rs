@@ -18,7 +18,7 @@ pub(super) struct Member {
     seen: usize,
     held: BTreeSet<i32>,
     /// When it was stopped and resumed.
-    naps: Vec<(i64, Option<i64>)>,
+    stops: Vec<(i64, Option<i64>)>,
 }
 
 impl Member {
@@ -41,7 +41,7 @@ impl Member {
             properties.extend([("session.timeout.ms", SESSION.as_millis()), ("heartbeat.interval.ms", 1000)]);
         }
         let args = properties.iter().flat_map(|(name, value)| ["-X".to_owned(), format!("{name}={value}")]);
-        Self { name, running: consume.args(args).start(), seen: 0, held: BTreeSet::new(), naps: Vec::new() }
+        Self { name, running: consume.args(args).start(), seen: 0, held: BTreeSet::new(), stops: Vec::new() }
     }
 
     /// The partitions that it holds, by its own account.
@@ -75,16 +75,16 @@ impl Member {
     }
 
     pub(super) fn is_asleep(&self) -> bool {
-        self.naps.last().is_some_and(|(_, woken)| woken.is_none())
+        self.stops.last().is_some_and(|(_, woken)| woken.is_none())
     }
 
     pub(super) fn sleep(&mut self) {
         self.running.signal("STOP");
-        self.naps.push((flow::now(), None));
+        self.stops.push((flow::now(), None));
     }
 
     pub(super) fn wake(&mut self) {
-        if let Some((_, woken @ None)) = self.naps.last_mut() {
+        if let Some((_, woken @ None)) = self.stops.last_mut() {
             *woken = Some(flow::now());
             self.running.signal("CONT");
         }
@@ -93,7 +93,7 @@ impl Member {
     pub(super) fn kill(mut self) -> Life {
         let held = self.held().clone();
         self.running.signal("KILL");
-        self.bury(End::Killed { at: flow::now(), held })
+        self.collect(End::Killed { at: flow::now(), held })
     }
 
     /// Asks it to leave; [`leave`](Self::leave) has to follow, once.
@@ -103,17 +103,18 @@ impl Member {
 
     /// Waits until it has left.
     pub(super) fn leave(self) -> Life {
-        self.bury(End::Left)
+        self.collect(End::Left)
     }
 
     /// It has ended by itself, with an error about records that cannot be read.
     pub(super) fn give_up(self) -> Life {
-        self.bury(End::Refused)
+        self.collect(End::Refused)
     }
 
     /// `meant` is the planned end; a corrupted batch may have ended it before.
-    fn bury(self, meant: End) -> Life {
-        let naps: Vec<(i64, i64)> = self.naps.iter().filter_map(|(from, to)| Some((*from, (*to)?))).collect();
+    fn collect(self, meant: End) -> Life {
+        let stops: Vec<(i64, i64)> =
+            self.stops.iter().filter_map(|(from, to)| Some((*from, (*to)?))).collect();
         let name = self.name;
         let (stdout, stderr) = (self.running.stdout().clone(), self.running.stderr().clone());
         let finished = self.running.finish(PATIENCE);
@@ -138,11 +139,11 @@ impl Member {
         let lateness = |(line, came): (String, i64)| {
             let at =
                 flow::at(&serde_json::from_str::<Value>(&line).ok().filter(|event| event["at"].is_i64())?);
-            let asleep = naps.iter().any(|(from, to)| at <= *to && came >= *from);
+            let asleep = stops.iter().any(|(from, to)| at <= *to && came >= *from);
             (!asleep).then_some(came - at)
         };
         let late = said.filter_map(lateness).max().unwrap_or(0);
-        Life { name, records, events, naps, late, end }
+        Life { name, records, events, stops, late, end }
     }
 }
 

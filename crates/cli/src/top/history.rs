@@ -24,21 +24,21 @@ pub(super) struct Point {
 
 /// The points of groups and of partitions over time.
 #[derive(Debug, Default)]
-pub(super) struct Courses {
+pub(super) struct Histories {
     groups: HashMap<String, VecDeque<Point>>,
     partitions: HashMap<String, HashMap<(String, i32), VecDeque<Point>>>,
 }
 
-impl Courses {
+impl Histories {
     pub(super) fn push(&mut self, report: &Report, looked_at: Option<&str>) {
         // Anything missing from the report is gone, and so is its history.
         let mut groups = std::mem::take(&mut self.groups);
         let mut partitions = std::mem::take(&mut self.partitions);
         let all: usize = report.groups.iter().map(|group| group.partitions.len()).sum();
         for group in &report.groups {
-            let mut course = groups.remove(&group.group).unwrap_or_default();
-            add(&mut course, of_group(report.at, group));
-            self.groups.insert(group.group.clone(), course);
+            let mut history = groups.remove(&group.group).unwrap_or_default();
+            add(&mut history, of_group(report.at, group));
+            self.groups.insert(group.group.clone(), history);
             if all > MOST_PARTITIONS && looked_at != Some(group.group.as_str()) {
                 continue;
             }
@@ -46,7 +46,7 @@ impl Courses {
             let mut kept = HashMap::with_capacity(group.partitions.len());
             for partition in &group.partitions {
                 let key = (partition.topic.clone(), partition.partition);
-                let mut course = before.remove(&key).unwrap_or_default();
+                let mut history = before.remove(&key).unwrap_or_default();
                 let point = Point {
                     at: report.at,
                     lag: partition.lag,
@@ -54,8 +54,8 @@ impl Courses {
                     produced: partition.produced_per_second,
                     consumed: partition.consumed_per_second,
                 };
-                add(&mut course, point);
-                kept.insert(key, course);
+                add(&mut history, point);
+                kept.insert(key, history);
             }
             self.partitions.insert(group.group.clone(), kept);
         }
@@ -67,8 +67,8 @@ impl Courses {
 
     pub(super) fn partition(&self, group: &str, topic: &str, partition: i32) -> impl Iterator<Item = Point> {
         let of_group = self.partitions.get(group);
-        let course = of_group.and_then(|partitions| partitions.get(&(topic.to_owned(), partition)));
-        course.into_iter().flatten().copied()
+        let history = of_group.and_then(|partitions| partitions.get(&(topic.to_owned(), partition)));
+        history.into_iter().flatten().copied()
     }
 }
 
@@ -87,9 +87,9 @@ pub(super) fn sum(group: &GroupReport, value: fn(&PartitionReport) -> Option<f64
     group.partitions.iter().filter_map(value).reduce(|left, right| left + right)
 }
 
-fn add(course: &mut VecDeque<Point>, point: Point) {
-    if course.len() >= ROUNDS {
-        course.pop_front();
+fn add(history: &mut VecDeque<Point>, point: Point) {
+    if history.len() >= ROUNDS {
+        history.pop_front();
     }
-    course.push_back(point);
+    history.push_back(point);
 }
