@@ -289,6 +289,8 @@ fn offsets_that_come_too_late_abort_a_transaction_with_an_epoch_of_its_own() {
 fn offsets_of_a_transaction_that_is_given_up_do_not_leave_when_their_connection_is_there() {
     for given_up_by in ["their time", "the application", "a record"] {
         let mut bench = Bench::ready(Protocol::EpochPerTransaction);
+        // A request may wait for longer than the caller.
+        bench.machine.config.request_timeout = MAX_BLOCK * 2;
         bench.begins();
         bench.machine.send_offsets(bench.now, 1, offsets());
         let waits = bench.asks();
