@@ -198,7 +198,7 @@ fn print(
     let all = report.groups.iter().flat_map(GroupReport::rows);
     if json {
         for row in all {
-            let at = courses.is_some().then_some(report.at);
+            let at = sparklines.is_some().then_some(report.at);
             output.json(&rows::object(&row, at));
             output.spill()?;
         }
