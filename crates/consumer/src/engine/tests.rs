@@ -124,6 +124,20 @@ fn i7_nothing_flows_of_what_is_released_and_a_release_counts_once() {
 }
 
 /// B8: of another name that no topic can have a subscription hears from the broker, and the rest of it is read.
+/// Each machine numbers its own calls, so that two may have the same number.
+#[test]
+fn h2_a_call_that_a_machine_wants_back_is_its_own() {
+    let (mut engine, _) = engine(|builder| builder);
+    for (tag, machine) in [(1, Machine::Group), (2, Machine::Offsets), (3, Machine::Fetch)] {
+        let route = Route { machine, id: CallId(5), to: Target::Any, lane: Lane::Control };
+        engine.routes.insert(tag, route);
+    }
+    engine.withdraw(Machine::Offsets, CallId(6));
+    assert_eq!(engine.poll_withdrawal(), None);
+    engine.withdraw(Machine::Offsets, CallId(5));
+    assert_eq!((engine.poll_withdrawal(), engine.poll_withdrawal()), (Some(2), None));
+}
+
 #[test]
 fn b8_a_name_that_no_request_can_carry_is_refused_at_once() {
     let (mut engine, now) = engine(|builder| builder);
