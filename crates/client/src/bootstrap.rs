@@ -60,3 +60,25 @@ impl fmt::Display for BootstrapServers {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_taken_in_every_form_that_programs_have_them_in() {
+        let (text, list) = ("a:1,b:2".to_owned(), vec!["a:1".to_owned(), "b:2".to_owned()]);
+        for servers in [
+            BootstrapServers::from("a:1,b:2"),
+            BootstrapServers::from(&text),
+            BootstrapServers::from(text.clone()),
+            BootstrapServers::from(["a:1", "b:2"]),
+            BootstrapServers::from(&["a:1", "b:2"]),
+            BootstrapServers::from(list.as_slice()),
+            BootstrapServers::from(&list),
+            BootstrapServers::from(list.clone()),
+        ] {
+            assert_eq!(servers.to_string(), text);
+        }
+    }
+}

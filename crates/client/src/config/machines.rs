@@ -49,3 +49,21 @@ impl ClientConfig {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_new_connection_waits_longer_than_a_request_may() {
+        for (request, handshake) in [(1, 1), (5, 5), (30, 5)] {
+            let [request_timeout, handshake] = [request, handshake].map(Duration::from_secs);
+            let config = ClientConfig { request_timeout, ..ClientConfig::default() };
+            let connections = config.connections(1 << 20, 1).unwrap();
+            assert_eq!(
+                (connections.handshake_timeout, connections.authentication_timeout),
+                (handshake, request_timeout)
+            );
+        }
+    }
+}

@@ -125,6 +125,20 @@ fn i7_nothing_flows_of_what_is_released_and_a_release_counts_once() {
     assert!(engine.is_flowing(0), "it is ours anew");
 }
 
+/// Each machine numbers its own calls, so that two may have the same number.
+#[test]
+fn h2_a_machine_withdraws_only_its_own_call() {
+    let (mut engine, _) = engine(|builder| builder);
+    for (tag, machine) in [(1, Machine::Group), (2, Machine::Offsets), (3, Machine::Fetch)] {
+        let route = Route { machine, id: CallId(5), to: Target::Any, lane: Lane::Control };
+        engine.routes.insert(tag, route);
+    }
+    engine.withdraw(Machine::Offsets, CallId(6));
+    assert_eq!(engine.poll_withdrawal(), None);
+    engine.withdraw(Machine::Offsets, CallId(5));
+    assert_eq!((engine.poll_withdrawal(), engine.poll_withdrawal()), (Some(2), None));
+}
+
 /// B8: for other illegal topic names a subscription gets the broker's error, and the other topics are read.
 #[test]
 fn b8_a_name_that_no_request_can_carry_is_refused_at_once() {
