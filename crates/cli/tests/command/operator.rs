@@ -310,7 +310,7 @@ async fn only_what_was_asked_for_is_printed_and_the_rest_counts_as_read() {
     let table = at.run("offsets orders -p 1 --at 2023-11-14T22:13:20").stdout;
     let row: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().collect();
     assert_eq!(row[..6], ["orders", "1", "0", "11", "11", "0"]);
-    assert!(row[6].starts_with("2026-09-21T") && row[6].ends_with('Z'), "the embedded broker's day: {row:?}");
+    assert!(row[6] >= "2026-09-21T" && row[6].ends_with('Z'), "the day of the embedded broker: {row:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
