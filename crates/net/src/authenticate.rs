@@ -99,8 +99,8 @@ impl Authentication {
                 Err(ConnectError::broker("accepts no re-authentication on this connection yet"))
             }
             ErrorCode::IllegalSaslState => Err(ConnectError::refused(format!(
-                "the listener does not take SASL ({mechanism} was asked for): use security.protocol=PLAINTEXT or SSL, or \
-                 a port that takes SASL"
+                "the listener does not support SASL ({mechanism} was requested): use security.protocol=PLAINTEXT or SSL, or \
+                 a port that supports SASL"
             ))),
             other => Err(ConnectError::broker(format!("answered SaslHandshake with {other}"))),
         }

@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn an_answer_of_a_record_that_it_does_not_have_is_nonsense() {
-        assert!(Handler::with([]).writes("ok\n").unwrap_err().contains("no record"));
+        assert!(Handler::with([]).writes("ok\n").unwrap_err().contains("no unanswered record"));
         assert!(Handler::with([5]).writes(&json(6)).unwrap_err().contains("offset 6 of t-0"));
         let mut twice = Handler::with([5, 6]);
         assert!(twice.writes(&json(5)).is_ok());

@@ -255,8 +255,9 @@ sys.exit(127)
     );
     let options = "--workers 1 --in-flight 2 --dlq dlq --attempts 2 --backoff 2s..2s";
     let mut piping = Piping::start(&at, &handler, options);
+    // In either order.
     piping.event("retried", |_| true);
-    piping.event("child", |event| event["state"] == "ended");
+    piping.has_come("child", |event| event["state"] == "ended");
     at.cluster.produce("orders", 0, Some(b"b"), Some(b"b")).unwrap();
     let done = piping.finish();
     assert_eq!(done.code, Some(1), "{}", done.stderr);

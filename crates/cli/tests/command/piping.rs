@@ -96,6 +96,15 @@ impl Piping {
         }
     }
 
+    /// Waits for such an event, unless it was received before.
+    #[track_caller]
+    pub(crate) fn has_come(&mut self, name: &str, is_meant: impl Fn(&Value) -> bool) {
+        let is_it = |event: &Value| event["event"] == name && is_meant(event);
+        if !self.said.iter().filter_map(|line| serde_json::from_str(line).ok()).any(|event| is_it(&event)) {
+            self.event(name, is_meant);
+        }
+    }
+
     /// Waits until these offsets are committed.
     #[track_caller]
     pub(crate) fn committed(&mut self, wanted: &[i64]) {

@@ -112,8 +112,17 @@ impl Engine {
         for partition in looked.found {
             tracing::info!(%partition, "the partition exists now");
         }
-        for (partition, error) in looked.missing.iter().filter_map(|it| Some((it, missing(it)?))) {
-            tracing::warn!(%partition, "{error}; waiting for it");
+        // One line for each topic: an assignment may name thousands of partitions that do not exist.
+        for of_topic in looked.missing.chunk_by(|one, next| one.topic == next.topic) {
+            let Some((partition, error)) = of_topic.iter().find_map(|it| Some((it, missing(it)?))) else {
+                continue;
+            };
+            match of_topic.len().saturating_sub(1) {
+                0 => tracing::warn!(%partition, "{error}; waiting for it"),
+                others => {
+                    tracing::warn!(%partition, others, "{error}; waiting for it and for others of the topic")
+                }
+            }
             self.reporter.report(|| Event::Error(error));
         }
     }
