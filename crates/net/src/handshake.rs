@@ -329,11 +329,11 @@ fn check(response: &ApiVersionsResponse) -> Result<(), String> {
             ));
         }
         if !seen.insert(api_key) {
-            return Err(format!("API {api_key} twice, which is no Kafka broker's"));
+            return Err(format!("API {api_key} twice, as no Kafka broker does"));
         }
     }
     match OF_EVERY_BROKER.into_iter().find(|api| !seen.contains(&api.code())) {
-        Some(api) => Err(format!("a list without {api}, which is no Kafka broker's; check the port")),
+        Some(api) => Err(format!("a list without {api}, as no Kafka broker sends; check the port")),
         None => Ok(()),
     }
 }
@@ -448,14 +448,17 @@ mod tests {
         assert_eq!(wrong(&[]), "an empty list");
         assert_eq!(
             wrong(&[(3, 0, 13), (18, 0, 4)]),
-            "a list without Fetch, as no broker does; check the port"
+            "a list without Fetch, as no Kafka broker sends; check the port"
         );
-        assert_eq!(wrong(&[(1, 4, 17), (3, 5, 4)]), "Metadata in the versions 5 to 4, which no broker has");
+        assert_eq!(
+            wrong(&[(1, 4, 17), (3, 5, 4)]),
+            "Metadata in the versions 5 to 4, which is not a valid range"
+        );
         assert_eq!(
             wrong(&[(1, 4, 17), (9999, -1, 4)]),
-            "API 9999 in the versions -1 to 4, which no broker has"
+            "API 9999 in the versions -1 to 4, which is not a valid range"
         );
-        assert_eq!(wrong(&[(1, 4, 17), (3, 0, 4), (1, 4, 17)]), "API 1 twice, as no broker does");
+        assert_eq!(wrong(&[(1, 4, 17), (3, 0, 4), (1, 4, 17)]), "API 1 twice, as no Kafka broker does");
     }
 
     #[test]

@@ -157,7 +157,7 @@ async fn replicas_share_the_groups_and_one_takes_over_from_another_that_dies() {
         let mut first = at.collector(Config::default());
         first.use_offsets_topic(at.read("one", commits, Some("monitors")));
         let error = first.round().await.unwrap_err();
-        assert!(error.to_string().contains("no member of the group `monitors`"), "{error}");
+        assert!(error.to_string().contains("not a member of the group `monitors`"), "{error}");
         let report = settled(&mut first).await;
         assert_eq!(names(&report), all, "the first has all, and does not watch itself");
         assert_eq!(report.shard.unwrap().partitions.len(), at.partitions() as usize);

@@ -171,7 +171,7 @@ mod tests {
         assert!(versions(Some("TLSv1.2"), &["TLSv1.3"]).unwrap_err().contains("no version is left"));
         assert!(versions(None, &["TLSv1.1"]).unwrap_err().contains("no version is left"));
         assert!(versions(Some("TLSv1.1"), &[]).unwrap_err().contains("TLSv1.1 is not safe any more"));
-        assert!(versions(None, &["1.3"]).unwrap_err().contains("`1.3` is no version of TLS"));
+        assert!(versions(None, &["1.3"]).unwrap_err().contains("`1.3` is not a supported version of TLS"));
     }
 
     #[test]

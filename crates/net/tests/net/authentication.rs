@@ -176,7 +176,7 @@ async fn a_broker_that_is_silent_during_sasl_is_given_up_after_the_handshake_tim
     let start = Instant::now();
     let error = net(&world, plain()).call(Target::Any, metadata()).await.unwrap_err();
     assert_eq!(start.elapsed(), secs(5));
-    assert!(error.to_string().contains("did not answer SaslHandshake within 5000 ms"), "{error}");
+    assert!(error.to_string().contains("did not respond to SaslHandshake within 5000 ms"), "{error}");
     peer.await.unwrap();
 }
 
@@ -231,7 +231,7 @@ async fn a_session_that_a_broker_makes_too_short_does_not_keep_us_busy() {
 #[tokio::test(start_paused = true)]
 async fn another_mechanism_and_a_listener_without_sasl_are_told_apart() {
     for (code, says) in [
-        (ErrorCode::UnsupportedSaslMechanism, "it takes GSSAPI, SCRAM-SHA-512: set sasl.mechanism"),
+        (ErrorCode::UnsupportedSaslMechanism, "it supports GSSAPI, SCRAM-SHA-512: set sasl.mechanism"),
         (ErrorCode::IllegalSaslState, "the listener does not support SASL"),
     ] {
         let world = World::new();

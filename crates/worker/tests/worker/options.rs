@@ -57,7 +57,7 @@ async fn invalid_options_are_refused_in_one_sentence() {
             of_orders(plain()).order(Order::Unordered).dead_letters(DeadLetters::to("r")).retry(
                 Retry::never().then_topics([("r", secs(1)), ("orders", secs(1)), ("orders", secs(2))]),
             ),
-            "`r` is a retry topic, and would get the dead letters of its own records; `orders` is a retry topic: it is read without being subscribed to; the retry topic `orders` is there twice",
+            "`r` is a retry topic, and would get the dead letters of its own records; `orders` is a retry topic: it is read without being subscribed to; the retry topic `orders` is given twice",
         ),
         (
             of_orders(plain())

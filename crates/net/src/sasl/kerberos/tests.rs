@@ -242,9 +242,9 @@ async fn an_offer_is_taken_only_if_it_is_whole_signed_and_without_protection() {
     let realm = Realm::new("");
     let cases: [(&[u8], &str); 4] = [
         (&[0b100, 0, 255, 255], "demands a Kerberos security layer"),
-        (&[1, 0, 0], "its offer has 3 bytes"),
-        (&[1, 0, 0, 0, 0], "its offer has 5 bytes"),
-        (&[], "its offer has 0 bytes"),
+        (&[1, 0, 0], "offer of security layers has 3 bytes"),
+        (&[1, 0, 0, 0, 0], "offer of security layers has 5 bytes"),
+        (&[], "offer of security layers has 0 bytes"),
     ];
     for (offer, sentence) in cases {
         let (mut exchange, broker) = up_to_the_offer(&realm).await;
@@ -346,10 +346,10 @@ async fn each_fault_of_the_files_has_its_sentence() {
         (key("alice", "none"), "cannot read the keytab"),
         (key("alice", "no.keytab"), "is not a valid keytab"),
         (key("bob@EXAMPLE.COM", "alice.keytab"), "has no key of bob@EXAMPLE.COM; it has alice@EXAMPLE.COM"),
-        (key("", "alice.keytab"), "\"\" is no principal"),
+        (key("", "alice.keytab"), "\"\" is not a valid principal"),
         (
             key("alice@", "alice.keytab"),
-            "\"alice@\" is no principal: name@REALM, or name if krb5.conf has a default_realm",
+            "\"alice@\" is not a valid principal: write name@REALM, or name if krb5.conf has a default_realm",
         ),
     ];
     for (kerberos, sentence) in cases {
