@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use offtake::{Consumer, TopicPartition};
 
 use super::target;
@@ -34,11 +35,17 @@ impl Added {
         if self.last.elapsed() < self.every {
             return Vec::new();
         }
-        let found = target::partitions(consumer, &self.topics, self.regex, &[]);
-        let found = tokio::time::timeout(LIMIT, found).await;
+        // Named topics one by one: one that is gone hides nothing of the others.
+        let each = if self.regex { self.topics.len().max(1) } else { 1 };
+        let looks = self.topics.chunks(each).map(|topics| {
+            let found = target::partitions(consumer, topics, self.regex, &[]);
+            tokio::time::timeout(LIMIT, found)
+        });
+        let found = join_all(looks).await;
         self.last = now();
-        let Ok(Ok(found)) = found else { return Vec::new() }; // the brokers do not answer, or a topic is gone: later
+        // Otherwise the brokers do not answer, or the topic is gone: later.
+        let found = found.into_iter().flatten().flatten().flatten();
         let known: BTreeSet<_> = consumer.assignment().into_iter().collect();
-        found.into_iter().filter(|partition| !known.contains(partition)).collect()
+        found.filter(|partition| !known.contains(partition)).collect()
     }
 }

@@ -133,6 +133,29 @@ async fn partitions_that_are_added_are_read_without_a_group_too() {
     assert_eq!(lines, ["0:old", "2:new"]);
 }
 
+/// It is waited for, and the others are looked at all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_gone_hides_no_partitions_that_are_added_to_another() {
+    let at = At::start().await;
+    at.cluster.create_topic("returns", 1).unwrap();
+    let reads = at.cluster.inject(FaultRule::on(ApiKey::Fetch, Fault::Delay(Duration::ZERO)));
+    let line =
+        "consume orders returns --from latest -n 1 --idle-timeout 40s -f %p:%s\\n -X metadata.max.age.ms=100";
+    let reading = at.command(line).stdout(Stdio::piped()).spawn().unwrap();
+    while at.cluster.hits(reads) == 0 {
+        std::thread::yield_now();
+    }
+    at.cluster.with(|model, _| model.delete_topic("returns")).unwrap();
+    let listings = at.cluster.inject(FaultRule::on(ApiKey::Metadata, Fault::Delay(Duration::ZERO)));
+    while at.cluster.hits(listings) < 6 {
+        std::thread::yield_now(); // until the consumer knows that it is gone
+    }
+    at.cluster.with(|model, _| model.add_partitions("orders", 3)).unwrap();
+    at.cluster.produce("orders", 2, None, Some(b"new")).unwrap();
+    let output = reading.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "2:new\n");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_measurement_moves_no_group() {
     let at = At::start().await;

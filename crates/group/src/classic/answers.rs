@@ -239,8 +239,13 @@ impl Classic {
         let is_over = self.state.membership().is_some_and(|membership| membership.is_over);
         match answer.error_code {
             // The coordinator knows the member. Whether it has its JoinGroup, or has answered that, this does not say.
-            ErrorCode::None | ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration if is_over => {
+            ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration if is_over => {
                 self.schedule_heartbeat(now, sent);
+            }
+            // It has loaded the group as it was before.
+            ErrorCode::None if is_over => {
+                self.schedule_heartbeat(now, sent);
+                self.resend_lost_join(now, sent);
             }
             ErrorCode::None => {
                 self.on_sign_of_life(sent);

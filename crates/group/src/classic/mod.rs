@@ -15,7 +15,7 @@
 //! - a heartbeat is never overdue while the member is in a generation. A JoinGroup or SyncGroup may wait at the coordinator for as
 //!   long as the slowest member takes. Until it is answered, heartbeats of the previous generation show that the partitions are
 //!   still owned and that the coordinator is alive. (The coordinator keeps a member whose JoinGroup waits even without them, D11,
-//!   but the member cannot know that. When the generation is over and a JoinGroup was sent again, heartbeats still ask whether it
+//!   but the member cannot know that. When the generation is over and a JoinGroup was sent since, heartbeats still ask whether it
 //!   does.) JoinGroup and SyncGroup need a connection of their own: Kafka reads no further request of a connection whose JoinGroup
 //!   waits;
 //! - an error resets no more than necessary: a moved coordinator nothing, an illegal generation the
@@ -248,7 +248,7 @@ impl Classic {
         if let (State::Joining { sent_subscription, first_sent_at, membership, .. }, CallKind::Step) =
             (&mut self.state, kind)
         {
-            if let Some(membership) = membership.as_mut().filter(|of| of.is_over && first_sent_at.is_some()) {
+            if let Some(membership) = membership.as_mut().filter(|membership| membership.is_over) {
                 membership.heartbeat = CoordinatorCall::due(now + self.core.config.heartbeats_apart());
             }
             sent_subscription.clone_from(&self.subscription);

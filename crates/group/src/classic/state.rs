@@ -40,10 +40,10 @@ pub(super) struct Membership {
     pub(super) follow_up: FollowUp,
     /// When the leader starts that rebalance itself.
     pub(super) follow_up_at: Option<Instant>,
-    /// The next heartbeat. When the generation is known to be over it is idle until a JoinGroup is sent again: then it asks whether the
+    /// The next heartbeat. When the generation is known to be over it is idle until the next JoinGroup is sent: then it asks whether the
     /// coordinator still knows the member.
     pub(super) heartbeat: CoordinatorCall,
-    /// The generation is known to be over, and a JoinGroup is outstanding.
+    /// The generation is known to be over, and a JoinGroup is outstanding or due.
     pub(super) is_over: bool,
     pub(super) pacer: HeartbeatPacer,
     pub(super) session: Session,

@@ -1264,6 +1264,54 @@ fn c3_a_second_join_is_waited_for_no_longer_than_the_coordinator_knows_the_membe
     assert_eq!(hand.member.state_name(), "syncing");
 }
 
+/// A SyncGroup's connection breaks, and a heartbeat that was sent before reports that the group has gone on: the JoinGroup that follows is the
+/// first of its rebalance, and may be lost as well.
+#[test]
+fn c3_a_first_join_after_the_end_of_the_generation_is_waited_for_no_longer_either() {
+    let mut hand = waits_to_join();
+    hand.hears(joined(2, "leader", "me", vec![]));
+    hand.syncs();
+    hand.waits_and_polls(BEAT);
+    assert_eq!(generation_of(hand.sends()), 2);
+    hand.hears_nothing();
+    hand.hears(beat(ErrorCode::IllegalGeneration));
+    hand.waits_and_polls(1_000);
+    hand.events();
+    assert_eq!(hand.joins().member_id, "me");
+    for _ in 0..20 {
+        hand.waits_and_polls(BEAT);
+        assert_eq!(generation_of(hand.sends()), 2);
+        hand.hears(beat(ErrorCode::IllegalGeneration));
+    }
+    hand.waits_and_polls(BEAT);
+    hand.sends();
+    hand.hears(beat(ErrorCode::UnknownMemberId));
+    assert_eq!(hand.events(), [Event::Lost { id: ANY, partitions: tps(&[0]), generation: 1 }]);
+    hand.releases();
+    assert_eq!(hand.joins().member_id, "");
+}
+
+/// The next coordinator has loaded the group as it was before. To that one the generation is not over, and each heartbeat keeps the member, which
+/// hands out nothing: without a JoinGroup that would last for as long as the lost one is waited for.
+#[test]
+fn c3_a_second_join_that_the_coordinator_has_not_got_is_sent_again() {
+    let mut hand = waits_to_join();
+    hand.waits_and_polls(BEAT);
+    hand.sends();
+    hand.hears(beat(ErrorCode::IllegalGeneration));
+    hand.waits_and_polls(30_000);
+    hand.events();
+    hand.waits_and_polls(1_000);
+    hand.joins();
+    for _ in 0..10 {
+        hand.waits_and_polls(BEAT);
+        assert_eq!(generation_of(hand.sends()), 1);
+        hand.hears(beat(ErrorCode::None));
+    }
+    assert_eq!((hand.events(), hand.member.identity()), (vec![], None));
+    assert_eq!(hand.joins().member_id, "me");
+}
+
 #[test]
 fn c3_a_join_that_the_coordinator_has_not_got_is_sent_again() {
     let mut hand = waits_to_join();
