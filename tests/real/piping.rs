@@ -218,12 +218,14 @@ fn safe12_dead_letters_are_complete_and_a_replay_that_is_killed_replays_nothing_
         let third = (RECORDS / 6) as u64;
         assert_eq!(counts, BTreeMap::from([("odd 1", third), ("odd 3", third), ("odd 5", third)]));
 
-        let replay = format!("dlq replay {dlq} --to {back} --execute -X max.poll.records=10");
+        // A transaction for each letter, so that there is time to kill one in the middle.
+        let replay =
+            |records: u8| format!("dlq replay {dlq} --to {back} --execute -X max.poll.records={records}");
         let written = || bench.at.tool.list_offsets(&back, "latest", "read_uncommitted").iter().sum::<i64>();
         let mut in_the_middle = 0;
         for _ in 0..4 {
             let before = written();
-            let mut running = bench.offtake(&replay).start();
+            let mut running = bench.offtake(&replay(1)).start();
             while running.is_running() && written() == before {}
             running.signal("KILL");
             running.finish(PATIENCE);
@@ -233,7 +235,7 @@ fn safe12_dead_letters_are_complete_and_a_replay_that_is_killed_replays_nothing_
         }
         assert!(in_the_middle > 0, "{version:?}: no replay was killed before its end");
         for _ in 0..2 {
-            let replayed = bench.offtake(&replay).patience(PATIENCE).run();
+            let replayed = bench.offtake(&replay(10)).patience(PATIENCE).run();
             assert_eq!(replayed.code, Some(0), "{version:?}: {:#?}", replayed.stderr);
         }
         assert_eq!(bench.values(&back), odd, "{version:?}: each once, whatever was killed");

@@ -246,7 +246,7 @@ fn invalid_settings_are_refused_before_any_connection() {
         (&["consume", "orders", "-g", "billing", "--assignor", "fair"], "fair"),
         (&["consume", "orders", "-g", ""], "group"),
         (&["consume", "ord(ers", "--regex"], "`ord(ers` is not a valid regular expression: unclosed group"),
-        (&["consume", "ord(ers", "--regex", "-g", "billing"], "`ord(ers` is no regular"),
+        (&["consume", "ord(ers", "--regex", "-g", "billing"], "`ord(ers` is not a valid regular"),
         (&["consume", "orders", "--from", "yesterday"], "yesterday"),
         (&["offsets", "orders", "-b", "nowhere"], "nowhere"),
         (&["groups", "list", "-b", "localhost:http"], "localhost:http"),

@@ -154,7 +154,7 @@ impl ConnectError {
     /// The peer accepted the connection and did not answer.
     pub(crate) fn silent(after: Duration) -> Self {
         Self::broker(format!(
-            "accepted the connection but did not respond to ApiVersions within {} ms",
+            "accepted the connection but did not answer ApiVersions within {} ms",
             after.as_millis()
         ))
     }
@@ -254,7 +254,7 @@ impl Handshake {
         };
         let timeout = shared.config.authentication_timeout;
         let answer = tokio::time::timeout(timeout, answered).await.map_err(|_| {
-            ConnectError::broker(format!("did not respond to {api} within {} ms", timeout.as_millis()))
+            ConnectError::broker(format!("did not answer {api} within {} ms", timeout.as_millis()))
         })??;
         if frame::correlation_id(&answer) != Ok(correlation) {
             return Err(ConnectError::broker(format!("wrong correlation id in the {api} response")));

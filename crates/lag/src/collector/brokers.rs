@@ -186,7 +186,10 @@ mod tests {
             brokers.failed(ONE, RequestKind::Members, now);
             brokers.answered(ONE, RequestKind::Offsets);
             let told = brokers.paused(now);
-            assert!(told.len() == 1 && told[0].contains(&format!("no requests for {seconds} s")), "{told:?}");
+            assert!(
+                told.len() == 1 && told[0].contains(&format!("no such requests for {seconds} s")),
+                "{told:?}"
+            );
             assert!(!brokers.may_ask(ONE, RequestKind::Members, now));
             assert!(brokers.may_ask(ONE, RequestKind::Committed, now));
             now += Duration::from_secs(seconds);

@@ -176,7 +176,7 @@ async fn a_broker_that_is_silent_during_sasl_is_given_up_after_the_handshake_tim
     let start = Instant::now();
     let error = net(&world, plain()).call(Target::Any, metadata()).await.unwrap_err();
     assert_eq!(start.elapsed(), secs(5));
-    assert!(error.to_string().contains("did not respond to SaslHandshake within 5000 ms"), "{error}");
+    assert!(error.to_string().contains("did not answer SaslHandshake within 5000 ms"), "{error}");
     peer.await.unwrap();
 }
 

@@ -149,7 +149,7 @@ async fn a5_a_silent_port_is_named_after_the_handshake_timeout() {
     let error = net.call(Target::Any, metadata()).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "cannot connect to 10.0.0.1:9092: accepted the connection but did not respond to ApiVersions within 5000 ms"
+        "cannot connect to 10.0.0.1:9092: accepted the connection but did not answer ApiVersions within 5000 ms"
     );
     assert_eq!(begin.elapsed(), secs(5));
     drop(peers);
@@ -163,7 +163,7 @@ async fn a5_a_silent_port_is_named_when_the_call_cannot_wait_for_the_handshake()
     net.ask(1, Target::Any, metadata(), ms(700));
     let error = net.next().await.result.unwrap_err().to_string();
     assert!(
-        error.ends_with("accepted the connection but did not respond to ApiVersions within 700 ms"),
+        error.ends_with("accepted the connection but did not answer ApiVersions within 700 ms"),
         "{error}"
     );
 }

@@ -51,7 +51,7 @@ async fn invalid_options_are_refused_in_one_sentence() {
         ),
         (
             of_orders(plain()).retry(Retry::never().then_topics([("r", secs(1))])),
-            "`Order::Unordered`, or `Retry::allow_reordering`; a record that is out of retry topics goes to the dead letters",
+            "`Order::Unordered`, or `Retry::allow_reordering`; a record that has passed all retry topics goes to the dead letter topic",
         ),
         (
             of_orders(plain()).order(Order::Unordered).dead_letters(DeadLetters::to("r")).retry(
