@@ -196,6 +196,6 @@ mod tests {
         }
         brokers.answered(ONE, RequestKind::Members);
         brokers.failed(ONE, RequestKind::Members, now);
-        assert!(brokers.paused(now)[0].contains("no requests for 5 s"));
+        assert!(brokers.paused(now)[0].contains("no such requests for 5 s"));
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::error::{EncodeError, PathStep};
 use super::json::JsonForm;
 use super::logical::Logical;
+use super::moments;
 use super::parse::shown;
 use super::scalar::{self, Texts};
 use super::schema::{Kind, Node, NodeId, Record, Types};
@@ -226,6 +227,17 @@ fn integer(number: &serde_json::Number) -> Option<i128> {
     number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from))
 }
 
+/// The plain form writes dates and times as text. Only a moment without a text (a time beyond the day, for example) is written as a
+/// number, so a number fits such a branch better than one that would have written a text.
+fn integer_rank(node: &Node, value: i128) -> Option<u8> {
+    let rank = scalar::integer_rank(node, value, false)?;
+    let text = match (node.logical, i64::try_from(value)) {
+        (Some(Logical::Moment(moment)), Ok(value)) => moments::format(moment, value),
+        _ => None,
+    };
+    Some(if text.is_some() { rank * 2 + 3 } else { rank * 2 })
+}
+
 /// How well a branch of a union fits a value that does not name its branch: 0 is best.
 fn rank(node: &Node, value: &Value) -> Option<u8> {
     match (value, &node.kind) {
@@ -235,7 +247,7 @@ fn rank(node: &Node, value: &Value) -> Option<u8> {
         | (Value::Object(_), Kind::Record(_)) => Some(0),
         (Value::Object(_), Kind::Map(_)) => Some(1),
         (Value::Number(number), _) => match (integer(number), number.as_f64()) {
-            (Some(value), _) => scalar::integer_rank(node, value, false),
+            (Some(value), _) => integer_rank(node, value),
             (None, Some(value)) => scalar::float_rank(node, value, false),
             (None, None) => None,
         },

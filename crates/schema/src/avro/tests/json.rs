@@ -113,3 +113,11 @@ fn an_error_says_where_in_the_value_it_is() {
         );
     assert_eq!(typed.unwrap_err(), error);
 }
+
+/// A time beyond the day has no text. As a number it must not become a date, which would have been a text.
+#[test]
+fn a_number_goes_to_the_branch_that_would_have_written_a_number() {
+    let of = json!([{"type": "int", "logicalType": "date"}, {"type": "long", "logicalType": "time-micros"}]);
+    both(&of, &[2, 1], &json!(-1), &json!({"long": -1}));
+    both(&of, &[0, 2], &json!("1970-01-02"), &json!({"int": 1}));
+}
