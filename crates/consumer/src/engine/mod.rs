@@ -154,7 +154,8 @@ pub(crate) struct Engine {
     unfinished: Option<UnfinishedWatch>,
     /// The health data that others may read.
     vitals: Arc<Vitals>,
-    /// How many views of the cluster the machines were shown in total.
+    /// The number of cluster views that the machines were shown.
+    #[cfg(test)]
     views: u64,
     life: CloseState,
 }
@@ -218,6 +219,7 @@ impl Engine {
             log: MembershipLog::default(),
             unfinished: parts.ledgers.map(|ledgers| UnfinishedWatch::new(now, ledgers)),
             vitals: Arc::new(Vitals::new(now, shared.clone())),
+            #[cfg(test)]
             views: 0,
             life: CloseState::Open,
             config,
