@@ -275,6 +275,15 @@ mod tests {
     }
 
     #[test]
+    fn safe1_a_commit_of_the_new_topic_is_sent_again_after_the_partition_was_given_up() {
+        // The plan of seed 20043024: no record of the new topic was handed out, only where it begins was committed.
+        let anew = Forged::begun().recreated().wait(5).reset(M0, Some(10), 0);
+        let sent = anew.clone().sends_of_epoch(M0, 0, 1).revoked(M0);
+        sent.sends_of_epoch(M0, 0, 1).noted(M0, 0).holds();
+        anew.revoked(M0).commits(M0, 10).is_found("SAFE1");
+    }
+
+    #[test]
     fn safe1_where_it_seeks_in_a_topic_that_was_created_again_is_of_that_one() {
         let begun = Forged::begun().planned(|plan| plan.members[0].read_committed = true);
         let anew = begun.recreated().wait(5).reset(M0, Some(10), 0);

@@ -80,9 +80,20 @@ impl Reader {
         Self { since: at, ..Self::default() }
     }
 
-    /// The state after it revoked the partition.
-    pub(super) fn gave_up(at: Duration) -> Self {
-        Self { since: at, gone: true, ..Self::default() }
+    /// It gives the partition up, though the coordinator may have `granted` it anew. A commit still to be sent belongs to the log that it has
+    /// read, or has committed in.
+    pub(super) fn gives_up(&mut self, at: Duration, granted: Option<Duration>) {
+        let Self { heard, told, incarnation, has_committed, .. } = std::mem::take(self);
+        *self = Self {
+            since: at,
+            gone: true,
+            granted,
+            heard,
+            told,
+            incarnation,
+            has_committed,
+            ..Self::default()
+        };
     }
 
     /// The earliest time at which it may have fetched its start position.
@@ -156,8 +167,11 @@ impl Reader {
     /// Whether it goes on at this offset in a topic that was created again, at the position of the former one, as it was not told.
     pub(super) fn passes_by_name(&self, log: &Log, offset: i64) -> bool {
         let mut cuts = log.cuts.iter().enumerate().skip(self.incarnation.max(self.told));
+        let used = self.stands.iter().map(|(_, used)| *used).min().unwrap_or(0);
+        let mut positions =
+            self.stands.iter().map(|(next, _)| *next).chain(self.moves.iter().skip(used).map(|step| step.to));
         self.begun
-            && self.stands.iter().any(|(next, _)| *next <= offset)
+            && positions.any(|next| next <= offset)
             && cuts.any(|(number, cut)| cut.recreated && !self.heard.contains(&number))
     }
 

@@ -130,10 +130,7 @@ impl Records {
                     let granted = reader
                         .granted
                         .filter(|_| self.allowed.get(who).is_some_and(|all| all.contains(place)));
-                    let before = std::mem::replace(reader, Reader::gave_up(at));
-                    (reader.granted, reader.heard) = (granted, before.heard);
-                    // A commit still to be sent belongs to the records that it read.
-                    (reader.told, reader.incarnation) = (before.told, before.incarnation);
+                    reader.gives_up(at, granted);
                 }
             }
             What::Request { api: OFFSET_FETCH, client, .. } => {
@@ -525,6 +522,13 @@ mod tests {
         heard.handed(M0, 11..12, 1).is_found("SAFE3");
         // No topic was created again.
         older(0).written(10..12, 0).handed(M0, 11..12, 0).is_found("SAFE3");
+        // The plan of seed 20052510: it took the recreation for a truncation, and goes on from there in the topic after that.
+        let told = What::TruncationTold { who: M0, at: orders(), from: 10, to: Some(1) };
+        let taken = again(0).tell(told);
+        let twice = |written: i64| taken.clone().recreated().wait(5).written(0..written, 2);
+        twice(2).reads(M0, 1..2, 2).commits(M0, 2).holds();
+        twice(4).reads(M0, 1..2, 2).handed(M0, 3..4, 2).is_found("SAFE3");
+        taken.handed(M0, 2..3, 1).is_found("SAFE3");
     }
 
     #[test]
