@@ -1,7 +1,4 @@
 //! The Gzip decompressor, and the round trip.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| offtake_fuzz::codec::run(
-    offtake_wire::records::Compression::Gzip,
-    input
-));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| offtake_fuzz::codec::gzip(input));

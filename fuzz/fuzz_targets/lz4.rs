@@ -1,7 +1,4 @@
 //! The Lz4 decompressor, and the round trip.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| offtake_fuzz::codec::run(
-    offtake_wire::records::Compression::Lz4,
-    input
-));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| offtake_fuzz::codec::lz4(input));

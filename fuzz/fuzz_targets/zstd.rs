@@ -1,7 +1,4 @@
 //! The Zstd decompressor, and the round trip.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| offtake_fuzz::codec::run(
-    offtake_wire::records::Compression::Zstd,
-    input
-));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| offtake_fuzz::codec::zstd(input));

@@ -12,8 +12,28 @@ const LOW_LIMIT: usize = 1000;
 /// The memory for the decompressors' own contexts, beyond the output.
 const CONTEXT: usize = 256 << 10;
 
+/// Target `gzip`.
+pub fn gzip(input: &[u8]) {
+    run(Compression::Gzip, input);
+}
+
+/// Target `snappy`.
+pub fn snappy(input: &[u8]) {
+    run(Compression::Snappy, input);
+}
+
+/// Target `lz4`.
+pub fn lz4(input: &[u8]) {
+    run(Compression::Lz4, input);
+}
+
+/// Target `zstd`.
+pub fn zstd(input: &[u8]) {
+    run(Compression::Zstd, input);
+}
+
 /// The input is first decompressed, and then compressed.
-pub fn run(codec: Compression, input: &[u8]) {
+fn run(codec: Compression, input: &[u8]) {
     unpack(codec, input, Lz4Checksum::Required);
     if codec == Compression::Lz4 {
         unpack(codec, input, Lz4Checksum::Ignored);
@@ -56,7 +76,7 @@ fn second_opinion(codec: Compression, input: &[u8], checksum: Lz4Checksum, outpu
     let mut theirs = Vec::new();
     let read = match (codec, checksum) {
         (Compression::Gzip, _) => flate2::read::MultiGzDecoder::new(input).read_to_end(&mut theirs),
-        (Compression::Lz4, Lz4Checksum::Required) => lz4(input, &mut theirs),
+        (Compression::Lz4, Lz4Checksum::Required) => unframe_lz4(input, &mut theirs),
         _ => return,
     };
     match read {
@@ -68,7 +88,7 @@ fn second_opinion(codec: Compression, input: &[u8], checksum: Lz4Checksum, outpu
 }
 
 /// They pause at the end of a frame, and at an empty block.
-fn lz4(input: &[u8], output: &mut Vec<u8>) -> std::io::Result<usize> {
+fn unframe_lz4(input: &[u8], output: &mut Vec<u8>) -> std::io::Result<usize> {
     let mut decoder = lz4_flex::frame::FrameDecoder::new(input);
     loop {
         let left = decoder.get_ref().len();

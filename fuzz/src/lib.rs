@@ -61,3 +61,27 @@ mod records_of_offsets;
 #[allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test's own")]
 mod script;
 mod shared; // `frames` looks for it at the root
+
+/// The function of each target.
+pub const TARGETS: [(&str, fn(&[u8])); 20] = [
+    ("assignment", group::assignment),
+    ("avro", avro::run),
+    ("batch_v2", records::batch_v2),
+    ("differential", differential::run),
+    ("engine", engine::run),
+    ("frame", frame::run),
+    ("framing", schemas::framing),
+    ("gzip", codec::gzip),
+    ("json_schema", schemas::json_schema),
+    ("keystore", keystore::run),
+    ("legacy", records::legacy),
+    ("lz4", codec::lz4),
+    ("offsets_topic", offsets_topic::run),
+    ("protobuf", schemas::protobuf),
+    ("request", message::request),
+    ("response", message::response),
+    ("sasl", sasl::run),
+    ("snappy", codec::snappy),
+    ("subscription", group::subscription),
+    ("zstd", codec::zstd),
+];
