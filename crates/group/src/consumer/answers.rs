@@ -114,9 +114,12 @@ impl Consumer {
         if let Some(target) = answer.assignment.map(partitions)
             // The response to a full heartbeat has the full assignment, which may be the current one.
             && !(self.announced_epoch == Some(self.epoch) && self.partitions.is_at(&target))
-            && self.partitions.set_target(target)
         {
-            self.revoking_since = self.revoking_since.or(unanswered_since);
+            // With each new target the broker begins to wait anew, even if an earlier revocation has not ended.
+            let is_new = !self.partitions.is_on_the_way_to(&target);
+            if self.partitions.set_target(target) && (is_new || self.revoking_since.is_none()) {
+                self.revoking_since = unanswered_since.or(self.revoking_since);
+            }
         }
         self.reconcile(now);
     }

@@ -59,6 +59,11 @@ impl Reconciliation {
         self.is_settled() && self.owned.keys().eq(target)
     }
 
+    /// Whether `target` is the pending target.
+    pub(super) fn is_on_the_way_to(&self, target: &BTreeSet<Id>) -> bool {
+        self.target.as_ref() == Some(target)
+    }
+
     /// Topics in the target whose names are not known yet (FAILURES F4).
     pub(super) fn unnamed(&self, names: &BTreeMap<Uuid, Topic>) -> Vec<Uuid> {
         let topics: BTreeSet<Uuid> = self.target.iter().flatten().map(|(topic, _)| *topic).collect();

@@ -873,6 +873,41 @@ fn f4_a_topic_without_a_name_does_not_end_what_is_owned() {
     assert!(hand.member.valid_until().unwrap() > hand.now, "a-0 is still ours");
 }
 
+/// The plan of seed 20077096: the application subscribes to something else while it gives up what the first target does not have.
+#[test]
+fn d9_a_broker_that_sends_another_target_waits_anew_for_the_revocation() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.settles_with(&[0, 1]);
+    let told = |hand: &mut Hand, partitions: &[i32]| {
+        hand.waits();
+        let asked_at = hand.now;
+        hand.says().unwrap();
+        hand.now += Duration::from_millis(10);
+        hand.hears(beat(1, Some(partitions)));
+        asked_at + Duration::from_secs(300)
+    };
+    let until = told(&mut hand, &[0]);
+    assert_eq!(hand.member.revoke_by(), Some(until));
+    hand.events();
+    hand.beats_for(100_000);
+    // The same again, as in the response to a full heartbeat, is no news.
+    told(&mut hand, &[0]);
+    assert_eq!(hand.member.revoke_by(), Some(until));
+    let until = told(&mut hand, &[]);
+    assert_eq!(hand.member.revoke_by(), Some(until));
+    hand.releases();
+    let next = hand.events();
+    assert!(matches!(&next[..], [Event::Revoke { partitions, .. }] if partitions.len() == 1), "{next:?}");
+    hand.says().unwrap();
+    hand.hears(beat(1, None));
+    assert_eq!(hand.member.revoke_by(), Some(until), "the broker waits for the second as well");
+    hand.releases();
+    hand.says().unwrap();
+    hand.hears(beat(2, None));
+    assert_eq!(hand.member.revoke_by(), None);
+}
+
 #[test]
 fn a_member_that_subscribes_to_what_it_has_says_nothing_new() {
     let mut hand = Hand::knowing(None);
