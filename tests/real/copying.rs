@@ -414,7 +414,7 @@ impl<'a> Job<'a> {
         let records: usize = from.values().map(Vec::len).sum();
         let written: usize = self.read(&self.output, "read_uncommitted").values().map(Vec::len).sum();
         println!(
-            "{:?}, {}: {records} records, {} more under read_uncommitted, all copied {rest:?} after the last harm; {:?}",
+            "{:?}, {}: {records} records, {} more under read_uncommitted, all copied {rest:?} after the last fault; {:?}",
             self.of.kafka.version(),
             self.protocol,
             written - records.min(written),

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use offtake_tests::{
-    Api, Harm, JavaMember, JavaTool, Kafka, MemberBuilder, Offtake, RecordSpec, Rule, V2_8_2, V3_9_1, V4_3_0,
-    Version, brokers_known_to, shared, three_brokers, unique,
+    AnswerFault, Api, FaultRule, JavaMember, JavaTool, Kafka, MemberBuilder, Offtake, RecordSpec, V2_8_2,
+    V3_9_1, V4_3_0, Version, brokers_known_to, shared, three_brokers, unique,
 };
 use serde_json::{Value, json};
 
@@ -245,16 +245,16 @@ fn a_proxy_knows_what_is_answered_and_harms_what_it_is_told_to() {
     let quick = Duration::from_millis(900);
 
     // A rule for another kind of answer has no effect.
-    proxy.rule(Rule::next(Api::FETCH, Harm::Drop));
-    proxy.rule(Rule::next(Api::METADATA, Harm::Drop));
+    proxy.rule(FaultRule::next(Api::FETCH, AnswerFault::Drop));
+    proxy.rule(FaultRule::next(Api::METADATA, AnswerFault::Drop));
     assert_eq!(ask().0, Err(std::io::ErrorKind::WouldBlock), "the answer never comes");
     assert!(ask().0.is_ok(), "and the next one does");
 
-    proxy.rule(Rule::next(Api::METADATA, Harm::Delay(quick)));
+    proxy.rule(FaultRule::next(Api::METADATA, AnswerFault::Delay(quick)));
     let (answer, took) = ask();
     assert!(answer.is_ok() && took >= quick, "{took:?}");
 
-    proxy.rule(Rule::each(2, Api::METADATA, Harm::Cut));
+    proxy.rule(FaultRule::each(2, Api::METADATA, AnswerFault::Cut));
     let is_cut = |_| {
         let before = proxy.cuts();
         drop(ask()); // it may have had all that it reads
@@ -264,7 +264,7 @@ fn a_proxy_knows_what_is_answered_and_harms_what_it_is_told_to() {
     proxy.heal();
     assert!((0..4).all(|_| ask().0.is_ok()), "and none any more");
 
-    proxy.rule(Rule::next(Api::METADATA, Harm::Stall));
+    proxy.rule(FaultRule::next(Api::METADATA, AnswerFault::Stall));
     assert_eq!(ask().0, Err(std::io::ErrorKind::WouldBlock), "this connection says nothing more");
     assert!(ask().0.is_ok(), "others do");
 
@@ -301,18 +301,18 @@ fn j1_a_proxy_turns_over_a_bit_and_the_checksum_catches_it() {
     };
     for seed in 0..5 {
         proxy.seed(seed);
-        proxy.rule(Rule::next(Api::FETCH, Harm::Corrupt));
-        let harmed = read();
+        proxy.rule(FaultRule::next(Api::FETCH, AnswerFault::Corrupt));
+        let corrupted = read();
         let stdout: [&str; 0] = [];
         assert_eq!(
-            (harmed.code, harmed.stdout.as_slice()),
+            (corrupted.code, corrupted.stdout.as_slice()),
             (Some(1), stdout.map(str::to_owned).as_slice()),
             "seed {seed}"
         );
         assert!(
-            harmed.last_line().contains("the partition stops there"),
+            corrupted.last_line().contains("the partition stops there"),
             "seed {seed}: {}",
-            harmed.last_line()
+            corrupted.last_line()
         );
         assert_eq!(proxy.done().get("corrupt Fetch"), Some(&(seed + 1)), "{:?}", proxy.done());
     }

@@ -25,9 +25,9 @@ pub enum Sender {
     Broker,
 }
 
-/// The harm at a byte.
+/// The fault at a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ByteHarm {
+pub enum ByteFault {
     /// One of its bits is flipped.
     Flip,
     /// The connection ends before it.
@@ -36,13 +36,13 @@ pub enum ByteHarm {
     Delay(Duration),
 }
 
-/// Planned harm, done once.
+/// A planned fault, which strikes once.
 #[derive(Debug, Clone, Copy)]
 struct Planned {
     sender: Sender,
     /// The number of bytes that pass before it.
     after: usize,
-    harm: ByteHarm,
+    fault: ByteFault,
 }
 
 #[derive(Debug)]
@@ -102,14 +102,14 @@ impl BytesProxy {
         self.shared.lock().dice = Dice::new(seed);
     }
 
-    /// Harms the byte after this many others of this sender, counted over all connections.
-    pub fn harm(&self, sender: Sender, after: usize, harm: ByteHarm) {
-        self.shared.lock().anywhere.push(Planned { sender, after, harm });
+    /// The fault strikes the byte after this many others of this sender, counted over all connections.
+    pub fn fault(&self, sender: Sender, after: usize, fault: ByteFault) {
+        self.shared.lock().anywhere.push(Planned { sender, after, fault });
     }
 
-    /// Harms the byte after this many others of this sender on the next connection.
-    pub fn harm_next(&self, sender: Sender, after: usize, harm: ByteHarm) {
-        self.shared.lock().next.push(Planned { sender, after, harm });
+    /// The fault strikes the byte after this many others of this sender on the next connection.
+    pub fn fault_next(&self, sender: Sender, after: usize, fault: ByteFault) {
+        self.shared.lock().next.push(Planned { sender, after, fault });
     }
 
     /// Ends all open connections, and accepts new ones.
@@ -170,13 +170,13 @@ impl Shared {
 }
 
 impl State {
-    /// Takes the first harm among this many bytes, and counts the bytes before it as passed.
-    fn next_harm(
+    /// Takes the first fault among this many bytes, and counts the bytes before it as passed.
+    fn next_fault(
         &mut self,
         own: &mut Vec<Planned>,
         sender: Sender,
         bytes: usize,
-    ) -> (usize, Option<ByteHarm>) {
+    ) -> (usize, Option<ByteFault>) {
         let all = || self.anywhere.iter().chain(own.iter()).filter(|planned| planned.sender == sender);
         let first = all().map(|planned| planned.after).filter(|after| *after < bytes).min();
         let passed = first.unwrap_or(bytes);
@@ -185,15 +185,15 @@ impl State {
             plans.retain_mut(|planned| {
                 let strikes = planned.sender == sender && first == Some(planned.after) && found.is_none();
                 if strikes {
-                    found = Some(planned.harm);
+                    found = Some(planned.fault);
                 } else if planned.sender == sender {
                     planned.after -= passed;
                 }
                 !strikes
             });
         }
-        if let Some(harm) = found {
-            *self.done.entry(format!("{} {}", harm.name(), sender.name())).or_default() += 1;
+        if let Some(fault) = found {
+            *self.done.entry(format!("{} {}", fault.name(), sender.name())).or_default() += 1;
         }
         (passed, found)
     }
@@ -208,7 +208,7 @@ impl Sender {
     }
 }
 
-impl ByteHarm {
+impl ByteFault {
     fn name(self) -> &'static str {
         match self {
             Self::Flip => "flip",
@@ -260,16 +260,16 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, sender: Sender, mut own: Vec<P
     'passing: while let Ok(read @ 1..) = from.read(&mut buffer) {
         let mut at = 0;
         while let Some(rest) = buffer.get_mut(at..read).filter(|rest| !rest.is_empty()) {
-            let (passed, harm) = shared.lock().next_harm(&mut own, sender, rest.len());
+            let (passed, fault) = shared.lock().next_fault(&mut own, sender, rest.len());
             if to.write_all(rest.get(..passed).unwrap_or_default()).is_err() {
                 break 'passing;
             }
             at += passed;
-            match harm {
+            match fault {
                 None => {}
-                Some(ByteHarm::Cut) => break 'passing,
-                Some(ByteHarm::Delay(span)) => shared.wait(span),
-                Some(ByteHarm::Flip) => {
+                Some(ByteFault::Cut) => break 'passing,
+                Some(ByteFault::Delay(span)) => shared.wait(span),
+                Some(ByteFault::Flip) => {
                     if let Some(byte) = rest.get_mut(passed) {
                         *byte ^= 1 << shared.lock().dice.roll(8);
                     }

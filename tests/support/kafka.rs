@@ -287,7 +287,7 @@ impl Kafka {
         &self.folder
     }
 
-    /// Restarts or resumes every broker that is dead or paused, and waits until all know all. Proxies stop their harm.
+    /// Restarts or resumes every broker that is dead or paused, and waits until all know all. Proxies cause no more faults.
     pub fn heal(&self) {
         self.proxies.iter().for_each(Proxy::heal);
         for broker in &self.brokers {

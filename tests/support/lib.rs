@@ -1,5 +1,5 @@
 //! The basis of the tests: real Apache Kafka started and ended by us, Java's own clients, the `offtake` command, and a
-//! proxy that does harm. Blocking and simple: processes, threads, bounded waits.
+//! proxy that causes faults. Blocking and simple: processes, threads, bounded waits.
 //!
 //! ```no_run
 //! use offtake_tests::{JavaTool, Kafka, Offtake, RecordSpec, V4_3_0, shared, unique};
@@ -58,7 +58,7 @@ mod shared;
 mod slow;
 
 pub use boxed::Boxed;
-pub use bytes_proxy::{ByteHarm, BytesProxy, Sender};
+pub use bytes_proxy::{ByteFault, BytesProxy, Sender};
 pub use command::{Finished, Offtake, Running};
 pub use dice::Dice;
 pub use growing::Growing;
@@ -69,7 +69,7 @@ pub use member::{JavaMember, MemberBuilder};
 pub use oversleep::Oversleep;
 pub use ports::free_port;
 pub use probe::{Node, brokers_known_to};
-pub use proxy::{Api, Harm, Proxy, Rule};
+pub use proxy::{AnswerFault, Api, FaultRule, Proxy};
 pub use record::RecordSpec;
 pub use registry::{
     Registry, java_with_serialisers, python, python_file_with_libraries, python_with_libraries,

@@ -22,7 +22,7 @@ use crate::atomics::{Mutex, MutexGuard};
 pub(crate) struct Ledger(Mutex<State>);
 
 #[derive(Debug)]
-enum Life {
+enum Phase {
     Open,
     /// No more records can be finished.
     Closed(Refusal),
@@ -51,7 +51,7 @@ pub(crate) enum Refusal {
 
 #[derive(Debug)]
 struct State {
-    life: Life,
+    phase: Phase,
     /// The offset at which it began.
     from: i64,
     /// All records below are finished.
@@ -84,7 +84,7 @@ impl Ledger {
     /// A ledger whose first record may be at `offset`.
     pub(crate) fn starting_at(offset: i64) -> Self {
         Self(Mutex::new(State {
-            life: Life::Open,
+            phase: Phase::Open,
             from: offset,
             finished: offset,
             handed: offset,
@@ -144,25 +144,25 @@ impl Ledger {
     /// that is no longer possible.
     pub(crate) fn finish(&self, from: i64, to: i64) -> bool {
         let mut state = self.lock();
-        match &state.life {
-            Life::Open => {
+        match &state.phase {
+            Phase::Open => {
                 let to = to.min(state.handed);
                 state.finish(from, to);
                 true
             }
-            Life::Closed(_) => false,
-            Life::CutOff { at, .. } if from >= *at => false,
-            Life::CutOff { at, next } => next.finish(from, to.min(*at)),
+            Phase::Closed(_) => false,
+            Phase::CutOff { at, .. } if from >= *at => false,
+            Phase::CutOff { at, next } => next.finish(from, to.min(*at)),
         }
     }
 
     /// Why the record at this offset cannot be finished; `None` if it can.
     pub(crate) fn refusal(&self, offset: i64) -> Option<Refusal> {
-        match &self.lock().life {
-            Life::Open => None,
-            Life::Closed(refusal) => Some(refusal.clone()),
-            Life::CutOff { at, .. } if offset >= *at => Some(Refusal::Truncated),
-            Life::CutOff { next, .. } => next.refusal(offset),
+        match &self.lock().phase {
+            Phase::Open => None,
+            Phase::Closed(refusal) => Some(refusal.clone()),
+            Phase::CutOff { at, .. } if offset >= *at => Some(Refusal::Truncated),
+            Phase::CutOff { next, .. } => next.refusal(offset),
         }
     }
 
@@ -173,7 +173,7 @@ impl Ledger {
         let mut state = self.lock();
         let next = Arc::new(Self(Mutex::new(state.before(at))));
         state.islands.clear();
-        state.life = Life::CutOff { at, next: next.clone() };
+        state.phase = Phase::CutOff { at, next: next.clone() };
         next
     }
 
@@ -185,15 +185,15 @@ impl Ledger {
     /// The record's ticket was dropped, so it cannot be finished by it any more.
     pub(crate) fn ticket_dropped(&self, offset: i64) {
         let mut state = self.lock();
-        match &state.life {
-            Life::Open if !state.is_finished(offset) => {
+        match &state.phase {
+            Phase::Open if !state.is_finished(offset) => {
                 state.dropped.insert(offset);
                 if state.dropped.len() > MOST_DROPPED {
                     state.dropped.pop_last();
                 }
             }
-            Life::CutOff { at, next } if offset < *at => next.ticket_dropped(offset),
-            Life::Open | Life::CutOff { .. } | Life::Closed(_) => {}
+            Phase::CutOff { at, next } if offset < *at => next.ticket_dropped(offset),
+            Phase::Open | Phase::CutOff { .. } | Phase::Closed(_) => {}
         }
     }
 
@@ -231,7 +231,7 @@ impl Ledger {
     /// includes every `finish` that returned true.
     pub(crate) fn close(&self, refusal: Refusal) -> Option<Position> {
         let mut state = self.lock();
-        state.life = Life::Closed(refusal);
+        state.phase = Phase::Closed(refusal);
         state.islands.clear();
         state.position()
     }
@@ -270,7 +270,7 @@ impl State {
             }
         }
         Self {
-            life: Life::Open,
+            phase: Phase::Open,
             // Records that the cluster has removed need no report.
             from: if self.finished < at { self.from } else { at },
             finished,

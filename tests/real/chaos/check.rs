@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::history::{Commit, End, Gone, History, Hold, Life};
+use super::history::{Commit, End, Gone, History, Hold, ProcessHistory};
 use super::{IN_HAND, Protocol, SESSION};
 use crate::flow;
 
@@ -59,7 +59,7 @@ pub(super) fn check(history: &History) -> Found {
     Found { wrong, figures }
 }
 
-fn life(history: &History, name: usize) -> &Life {
+fn life(history: &History, name: usize) -> &ProcessHistory {
     history.lives.iter().find(|life| life.name == name).expect("who held has lived")
 }
 
@@ -139,7 +139,7 @@ fn in_order(history: &History, wrong: &mut Vec<String>) {
 /// that one had committed.
 fn repeats(history: &History, holds: &[Hold], deliveries: &Deliveries, wrong: &mut Vec<String>) -> usize {
     let mut committed: BTreeMap<i32, Vec<(i64, i64)>> = BTreeMap::new();
-    for (at, partition, offset) in history.lives.iter().flat_map(Life::committed) {
+    for (at, partition, offset) in history.lives.iter().flat_map(ProcessHistory::committed) {
         committed.entry(partition).or_default().push((at, offset));
     }
     let floor = |partition: i32, until: i64| {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Protocol;
 use super::check::check;
-use super::history::{Commit, End, History, Life};
+use super::history::{Commit, End, History, ProcessHistory};
 use crate::flow::Printed;
 
 /// When the dead member of the history was killed, and when its session ended.
@@ -33,7 +33,7 @@ fn record(offset: i64, came: i64) -> (Printed, i64) {
 /// One partition and ten records. Member 1 prints 0 to 5, and has committed 4 when it is killed; member 2 continues
 /// from there.
 fn story() -> History {
-    let first = Life {
+    let first = ProcessHistory {
         name: 1,
         records: (0..6).map(|offset| record(offset, 1_100 + 100 * offset)).collect(),
         events: vec![change("assigned", 1_000, &[0], 1), committed(2_000, 4)],
@@ -41,7 +41,7 @@ fn story() -> History {
         late: 0,
         end: End::Killed { at: KILLED, held: BTreeSet::from([0]) },
     };
-    let second = Life {
+    let second = ProcessHistory {
         name: 2,
         records: (4..10).map(|offset| record(offset, TAKEN + 100 * offset)).collect(),
         events: vec![
@@ -74,11 +74,11 @@ fn assert_found(what: &str, tell: impl FnOnce(&mut History)) {
     assert!(wrong.iter().any(|each| each.starts_with(what)), "{what} is not among {wrong:#?}");
 }
 
-fn first(history: &mut History) -> &mut Life {
+fn first(history: &mut History) -> &mut ProcessHistory {
     history.lives.first_mut().expect("the first")
 }
 
-fn second(history: &mut History) -> &mut Life {
+fn second(history: &mut History) -> &mut ProcessHistory {
     history.lives.last_mut().expect("the second")
 }
 

@@ -20,7 +20,7 @@ pub(super) enum End {
 
 /// One process.
 #[derive(Debug)]
-pub(super) struct Life {
+pub(super) struct ProcessHistory {
     pub(super) name: usize,
     /// The printed records, and when each was read from its pipe.
     pub(super) records: Vec<(Printed, i64)>,
@@ -66,14 +66,14 @@ pub(super) struct History {
     pub(super) protocol: Protocol,
     /// The records that the brokers have acknowledged.
     pub(super) log: Log,
-    pub(super) lives: Vec<Life>,
+    pub(super) lives: Vec<ProcessHistory>,
     /// The commits that the coordinators accepted, in order.
     pub(super) commits: Vec<Commit>,
     /// How long the group took to settle after each round, in milliseconds.
     pub(super) settled: Vec<i64>,
 }
 
-impl Life {
+impl ProcessHistory {
     pub(super) fn named(&self, name: &str) -> impl Iterator<Item = &Value> {
         self.events.iter().filter(move |event| event["event"] == name)
     }

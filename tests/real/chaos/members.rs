@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use offtake_tests::{Kafka, Running};
 use serde_json::Value;
 
-use super::history::{End, Life};
+use super::history::{End, ProcessHistory};
 use super::{BACKOFF, IN_HAND, Protocol, REBALANCE, SESSION};
 use crate::flow::{self, PATIENCE, printed};
 
@@ -90,7 +90,7 @@ impl Member {
         }
     }
 
-    pub(super) fn kill(mut self) -> Life {
+    pub(super) fn kill(mut self) -> ProcessHistory {
         let held = self.held().clone();
         self.running.signal("KILL");
         self.collect(End::Killed { at: flow::now(), held })
@@ -102,17 +102,17 @@ impl Member {
     }
 
     /// Waits until it has left.
-    pub(super) fn leave(self) -> Life {
+    pub(super) fn leave(self) -> ProcessHistory {
         self.collect(End::Left)
     }
 
     /// It has ended by itself, with an error about records that cannot be read.
-    pub(super) fn give_up(self) -> Life {
+    pub(super) fn give_up(self) -> ProcessHistory {
         self.collect(End::Refused)
     }
 
     /// `meant` is the planned end; a corrupted batch may have ended it before.
-    fn collect(self, meant: End) -> Life {
+    fn collect(self, meant: End) -> ProcessHistory {
         let stops: Vec<(i64, i64)> =
             self.stops.iter().filter_map(|(from, to)| Some((*from, (*to)?))).collect();
         let name = self.name;
@@ -143,7 +143,7 @@ impl Member {
             (!asleep).then_some(came - at)
         };
         let late = said.filter_map(lateness).max().unwrap_or(0);
-        Life { name, records, events, stops, late, end }
+        ProcessHistory { name, records, events, stops, late, end }
     }
 }
 

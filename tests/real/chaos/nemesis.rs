@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use offtake_tests::{Api, Dice, Harm, Proxy, Rule};
+use offtake_tests::{AnswerFault, Api, Dice, FaultRule, Proxy};
 
 use super::members::Member;
 use super::world::World;
@@ -211,7 +211,7 @@ impl Nemesis {
     fn corrupt(&mut self, world: &mut World) {
         let leader = world.at.tool.leader(&world.topic, self.partition());
         for broker in (0..12).map(|turn| (leader - 1 + turn) % 3 + 1) {
-            world.at.kafka.proxy(broker).rule(Rule::next(Api::FETCH, Harm::Corrupt));
+            world.at.kafka.proxy(broker).rule(FaultRule::next(Api::FETCH, AnswerFault::Corrupt));
             let deadline = Instant::now() + NOTICED;
             while Instant::now() < deadline {
                 if world.collect_refused() {
@@ -237,10 +237,10 @@ impl Nemesis {
         };
         let brokers = world.at.kafka.brokers().iter().filter(|broker| ids.contains(&broker.id()));
         let proxies: Vec<&Proxy> = brokers.map(|broker| world.at.kafka.proxy(broker.id())).collect();
-        proxies.into_iter().for_each(|proxy| self.harm(proxy, world.protocol, connection_fault));
+        proxies.into_iter().for_each(|proxy| self.connection_fault(proxy, world.protocol, connection_fault));
     }
 
-    fn harm(&mut self, proxy: &Proxy, protocol: Protocol, connection_fault: ConnectionFault) {
+    fn connection_fault(&mut self, proxy: &Proxy, protocol: Protocol, connection_fault: ConnectionFault) {
         let beat = match protocol {
             Protocol::Consumer => Api::CONSUMER_GROUP_HEARTBEAT,
             Protocol::Eager | Protocol::Cooperative => Api::HEARTBEAT,
@@ -255,9 +255,9 @@ impl Nemesis {
                     Api::JOIN_GROUP,
                     Api::SYNC_GROUP,
                 ];
-                often.iter().for_each(|api| proxy.rule(Rule::next(*api, Harm::Drop)));
+                often.iter().for_each(|api| proxy.rule(FaultRule::next(*api, AnswerFault::Drop)));
                 if self.size.times > 1 {
-                    proxy.rule(Rule::next(*self.dice.pick(&seldom), Harm::Drop));
+                    proxy.rule(FaultRule::next(*self.dice.pick(&seldom), AnswerFault::Drop));
                 }
             }
             ConnectionFault::Delay => {
@@ -270,17 +270,19 @@ impl Nemesis {
                     Api::OFFSET_FETCH,
                 ] {
                     let span = Duration::from_millis(50 + self.dice.roll(450));
-                    proxy.rule(Rule::each(1 + self.dice.roll(3), api, Harm::Delay(span)));
+                    proxy.rule(FaultRule::each(1 + self.dice.roll(3), api, AnswerFault::Delay(span)));
                 }
             }
             ConnectionFault::Cut => {
                 for api in
                     [Api::FETCH, Api::OFFSET_COMMIT, beat, Api::METADATA, Api::JOIN_GROUP, Api::OFFSET_FETCH]
                 {
-                    proxy.rule(Rule::each(2 + self.dice.roll(9), api, Harm::Cut));
+                    proxy.rule(FaultRule::each(2 + self.dice.roll(9), api, AnswerFault::Cut));
                 }
             }
-            ConnectionFault::Stall => proxy.rule(Rule::next(*self.dice.pick(&often), Harm::Stall)),
+            ConnectionFault::Stall => {
+                proxy.rule(FaultRule::next(*self.dice.pick(&often), AnswerFault::Stall))
+            }
             ConnectionFault::Slow => proxy.bandwidth(Some(20_000)),
             ConnectionFault::Refuse => {
                 proxy.refuse();

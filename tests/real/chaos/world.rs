@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use offtake_tests::{Dice, Kafka, Lease, three_brokers_behind_proxies, unique};
 use serde_json::Value;
 
-use super::history::{Commit, End, History, Life};
+use super::history::{Commit, End, History, ProcessHistory};
 use super::members::Member;
 use super::{MEMBERS, PARTITIONS, Protocol, SETTLED};
 use crate::flow::{self, PATIENCE, Production, wait_in_sync};
@@ -22,7 +22,7 @@ pub(super) struct World {
     group: String,
     production: Production,
     pub(super) members: Vec<Member>,
-    lives: Vec<Life>,
+    lives: Vec<ProcessHistory>,
     names: usize,
     faults: Vec<(i64, String)>,
     settled: Vec<i64>,
@@ -94,12 +94,15 @@ impl World {
         self.members.push(Member::start(self.names, self.protocol, &self.at.kafka, &self.topic, &self.group));
     }
 
-    pub(super) fn collect(&mut self, at: usize, how: impl FnOnce(Member) -> Life) {
+    pub(super) fn collect(&mut self, at: usize, how: impl FnOnce(Member) -> ProcessHistory) {
         let member = self.members.remove(at);
         self.lives.push(how(member));
         let refused = self.lives.iter().filter(|life| life.end == End::Refused).count();
-        let harmed = self.done().get("proxy: corrupt Fetch").copied().unwrap_or(0);
-        assert!(refused as u64 <= harmed, "{refused} members met a corrupt batch, and {harmed} were made");
+        let corrupted = self.done().get("proxy: corrupt Fetch").copied().unwrap_or(0);
+        assert!(
+            refused as u64 <= corrupted,
+            "{refused} members met a corrupt batch, and {corrupted} were made"
+        );
     }
 
     /// Collects the members that have ended by themselves, such as one that was handed a corrupted batch. Returns whether

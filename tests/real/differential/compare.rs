@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::differential::{allowed::Allowed, talk::Entry};
+use crate::differential::{allowed::Allowed, conversation::Entry};
 
 /// The differences, as text, and the permissions that were used.
 #[derive(Debug, Default)]

@@ -11,18 +11,18 @@ mod allowed;
 mod batch;
 mod cluster;
 mod compare;
+mod conversation;
 mod dump;
 mod scripts;
-mod talk;
 
 use std::path::PathBuf;
 
 use allowed::ALLOWED;
 use cluster::{Boxed, Cluster, Real};
 use compare::{Compared, compare};
+use conversation::{Conversation, Entry};
 use offtake_broker::Config;
 use offtake_tests::Kafka;
-use talk::{Entry, Talk};
 
 fn real() -> Kafka {
     // The support library's brokers have short timeouts; here they have Kafka's defaults, as the box does.
@@ -42,12 +42,12 @@ fn real() -> Kafka {
 
 fn held_with(cluster: impl Cluster + 'static) -> Vec<Entry> {
     let wanted = std::env::var("DIFFERENTIAL").unwrap_or_default();
-    let mut talk = Talk::with(cluster);
+    let mut conversation = Conversation::with(cluster);
     for (name, script) in scripts::ALL.iter().filter(|(name, _)| name.contains(&wanted)) {
-        (*name).clone_into(&mut talk.script);
-        script(&mut talk);
+        (*name).clone_into(&mut conversation.script);
+        script(&mut conversation);
     }
-    talk.transcript
+    conversation.transcript
 }
 
 fn held_with_real() -> Vec<Entry> {

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 use offtake::{Consumer, Event, Next, Ticket};
-use offtake_tests::{Api, Harm, JavaTool, Kafka, RecordSpec, Rule, Shared, V4_3_0, shared, unique};
+use offtake_tests::{
+    AnswerFault, Api, FaultRule, JavaTool, Kafka, RecordSpec, Shared, V4_3_0, shared, unique,
+};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -141,7 +143,9 @@ fn seam17_a_flood_of_commits_that_nobody_awaits_is_neither_refused_nor_told() {
                 break records;
             }
         };
-        of.kafka.proxy(1).rule(Rule::next(Api::OFFSET_COMMIT, Harm::Delay(Duration::from_secs(3))));
+        of.kafka
+            .proxy(1)
+            .rule(FaultRule::next(Api::OFFSET_COMMIT, AnswerFault::Delay(Duration::from_secs(3))));
         let began = Instant::now();
         for _ in 0..80_000 {
             drop(consumer.commit_async(&records).unwrap());

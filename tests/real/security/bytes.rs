@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use offtake_tests::{ByteHarm, BytesProxy, Dice, Running, Sender, V4_3_0};
+use offtake_tests::{ByteFault, BytesProxy, Dice, Running, Sender, V4_3_0};
 
 use super::readers::produce;
 use super::{PASSWORD, SASL_TLS, Secured, sasl};
@@ -50,7 +50,7 @@ impl<'a> Member<'a> {
         println!("{after}: it reads on after {:?}", called.elapsed());
     }
 
-    /// Plans harm, and waits until it has struck and records arrive again. Not all harm ends a connection: TLS ignores
+    /// Plans a fault, and waits until it has struck and records arrive again. Not each fault ends a connection: TLS ignores
     /// the version field of a record.
     fn strike(&self, after: &str, plan: impl FnOnce()) {
         let done = self.done();
@@ -88,7 +88,7 @@ fn o6_bits_that_are_turned_over_below_tls_end_connections_and_no_record_is_wrong
         let (sender, within) = *dice.pick(&[(Sender::Client, 1500), (Sender::Broker, 6000)]);
         let after = dice.index(within);
         member.strike(&format!("flip {nth}, {sender:?} {after}"), || {
-            member.proxy.harm(sender, after, ByteHarm::Flip);
+            member.proxy.fault(sender, after, ByteFault::Flip);
         });
     }
     let (flips, again) = (member.done(), member.proxy.accepted() - before);
@@ -110,9 +110,9 @@ fn handshakes_that_are_harmed_at_any_byte_are_made_again_and_no_record_is_lost()
     for nth in 0..24 {
         let (sender, within) = *dice.pick(&[(Sender::Client, 900), (Sender::Broker, 1900)]);
         let after = dice.index(within);
-        let harm = [ByteHarm::Flip, ByteHarm::Cut, ByteHarm::Delay(Duration::from_millis(300))][nth % 3];
-        member.strike(&format!("{harm:?} {nth}, {sender:?} {after}"), || {
-            member.proxy.harm_next(sender, after, harm);
+        let fault = [ByteFault::Flip, ByteFault::Cut, ByteFault::Delay(Duration::from_millis(300))][nth % 3];
+        member.strike(&format!("{fault:?} {nth}, {sender:?} {after}"), || {
+            member.proxy.fault_next(sender, after, fault);
             member.proxy.cut_all();
         });
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::{Api, Harm, Shared, batch};
+use super::{AnswerFault, Api, Shared, batch};
 
 /// The longest frame of any test.
 const LONGEST: usize = 128 << 20;
@@ -74,22 +74,23 @@ impl Link {
     /// Forwards one answer. `None`: it was the last of this connection.
     fn answer(&self, mut answer: Vec<u8>, shared: &Shared) -> Option<()> {
         let api = i32_at(&answer, 4).and_then(|correlation| self.asked().remove(&correlation));
-        let harms = shared.lock().harms(api, &answer);
+        let faults = shared.lock().faults(api, &answer);
         let mut limit = answer.len();
-        for harm in &harms {
-            match *harm {
-                Harm::Drop => return Some(()),
-                Harm::Stall => {
+        for fault in &faults {
+            match *fault {
+                AnswerFault::Drop => return Some(()),
+                AnswerFault::Stall => {
                     self.stalled.store(true, Ordering::Relaxed);
                     return Some(());
                 }
-                Harm::Delay(span) => drop(shared.wait(span).then_some(())?),
-                Harm::Cut => limit = limit.min(shared.lock().dice.index(answer.len())),
-                Harm::CutAfter(bytes) => limit = limit.min(bytes),
-                Harm::Corrupt => corrupt(&mut answer, shared),
+                AnswerFault::Delay(span) => drop(shared.wait(span).then_some(())?),
+                AnswerFault::Cut => limit = limit.min(shared.lock().dice.index(answer.len())),
+                AnswerFault::CutAfter(bytes) => limit = limit.min(bytes),
+                AnswerFault::Corrupt => corrupt(&mut answer, shared),
             }
         }
-        let whole = limit == answer.len() && !harms.iter().any(|harm| matches!(harm, Harm::CutAfter(_)));
+        let whole =
+            limit == answer.len() && !faults.iter().any(|fault| matches!(fault, AnswerFault::CutAfter(_)));
         self.say(answer.get(..limit)?, shared)?;
         if !whole {
             return None;

@@ -1,5 +1,5 @@
-//! A TCP proxy before one broker that does harm on request. It reads the headers of requests and pairs each answer with
-//! its request (by correlation id), so that a [`Rule`] can drop, delay, cut, stall or corrupt the answers to one kind
+//! A TCP proxy before one broker that causes faults on request. It reads the headers of requests and pairs each answer with
+//! its request (by correlation id), so that a [`FaultRule`] can drop, delay, cut, stall or corrupt the answers to one kind
 //! of request. It can also refuse all connections, hold back everything, or limit the bandwidth. It makes random
 //! choices by its seed, and counts its actions.
 //!
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::dice::Dice;
 use link::Link;
-pub use rule::{Api, Harm, Rule};
+pub use rule::{AnswerFault, Api, FaultRule};
 
 /// Lives as long as its value; connections through it end with it.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl std::fmt::Debug for Shared {
 #[derive(Debug)]
 struct State {
     target: Option<u16>,
-    rules: Vec<Rule>,
+    rules: Vec<FaultRule>,
     /// Bytes of answers per second, for each connection.
     bandwidth: Option<u32>,
     stalled: bool,
@@ -98,14 +98,14 @@ impl Proxy {
     }
 
     /// Adds a rule; several may strike one answer.
-    pub fn rule(&self, rule: Rule) {
+    pub fn rule(&self, rule: FaultRule) {
         self.shared.change(|state| state.rules.push(rule));
     }
 
     /// Cuts the connection of the next response of at least `size` bytes, after `after` bytes of it (including its
     /// length) have passed. Once.
     pub fn cut_response(&self, size: usize, after: usize) {
-        self.rule(Rule::next_of_size(size, Harm::CutAfter(after)));
+        self.rule(FaultRule::next_of_size(size, AnswerFault::CutAfter(after)));
     }
 
     /// Ends all open connections, and accepts new ones.
@@ -211,17 +211,17 @@ impl State {
         }
     }
 
-    /// The harm to an answer, by the rules in their order.
-    fn harms(&mut self, api: Option<Api>, answer: &[u8]) -> Vec<Harm> {
+    /// The faults of an answer, by the rules in their order.
+    fn faults(&mut self, api: Option<Api>, answer: &[u8]) -> Vec<AnswerFault> {
         let has_batch = || !batch::covered(answer).is_empty();
-        let harms: Vec<Harm> =
+        let faults: Vec<AnswerFault> =
             self.rules.iter_mut().filter_map(|rule| rule.strikes(api, answer.len(), has_batch)).collect();
         self.rules.retain(|rule| !rule.is_spent());
-        for harm in &harms {
+        for fault in &faults {
             let to = api.map_or_else(|| "anything".to_owned(), |api| api.to_string());
-            self.count(format!("{} {to}", harm.name()));
+            self.count(format!("{} {to}", fault.name()));
         }
-        harms
+        faults
     }
 }
 

@@ -1,4 +1,4 @@
-//! The rules for harm to answers.
+//! The rules for faults of answers.
 
 use std::fmt;
 use std::time::Duration;
@@ -48,9 +48,9 @@ impl fmt::Display for Api {
     }
 }
 
-/// The harm to an answer.
+/// A fault of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Harm {
+pub enum AnswerFault {
     /// It never arrives; later data on the connection does.
     Drop,
     /// It is delayed by this time, and so is everything after it.
@@ -65,7 +65,7 @@ pub enum Harm {
     Corrupt,
 }
 
-impl Harm {
+impl AnswerFault {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Drop => "drop",
@@ -77,42 +77,42 @@ impl Harm {
     }
 }
 
-/// Harm to some answers.
+/// Says which answers get a fault.
 #[derive(Debug, Clone)]
-pub struct Rule {
+pub struct FaultRule {
     api: Option<Api>,
     least: usize,
-    harm: Harm,
+    fault: AnswerFault,
     every: u64,
     left: u64,
     seen: u64,
 }
 
-impl Rule {
+impl FaultRule {
     /// The next answer to a request with this key, and no other.
-    pub fn next(api: Api, harm: Harm) -> Self {
-        Self { api: Some(api), least: 0, harm, every: 1, left: 1, seen: 0 }
+    pub fn next(api: Api, fault: AnswerFault) -> Self {
+        Self { api: Some(api), least: 0, fault, every: 1, left: 1, seen: 0 }
     }
 
     /// Every `nth` answer to a request with this key.
-    pub fn each(nth: u64, api: Api, harm: Harm) -> Self {
-        Self { every: nth.max(1), left: u64::MAX, ..Self::next(api, harm) }
+    pub fn each(nth: u64, api: Api, fault: AnswerFault) -> Self {
+        Self { every: nth.max(1), left: u64::MAX, ..Self::next(api, fault) }
     }
 
     /// The next answer of at least this many bytes, including its length.
-    pub(super) fn next_of_size(least: usize, harm: Harm) -> Self {
-        Self { api: None, least, harm, every: 1, left: 1, seen: 0 }
+    pub(super) fn next_of_size(least: usize, fault: AnswerFault) -> Self {
+        Self { api: None, least, fault, every: 1, left: 1, seen: 0 }
     }
 
-    /// Whether an answer of `size` bytes is harmed. Only rules that need `has_batch` call it.
+    /// Whether an answer of `size` bytes gets the fault. Only rules that need `has_batch` call it.
     pub(super) fn strikes(
         &mut self,
         api: Option<Api>,
         size: usize,
         has_batch: impl FnOnce() -> bool,
-    ) -> Option<Harm> {
+    ) -> Option<AnswerFault> {
         let meant = (self.api.is_none() || self.api == api) && size >= self.least;
-        if self.left == 0 || !meant || (self.harm == Harm::Corrupt && !has_batch()) {
+        if self.left == 0 || !meant || (self.fault == AnswerFault::Corrupt && !has_batch()) {
             return None;
         }
         self.seen += 1;
@@ -120,7 +120,7 @@ impl Rule {
             return None;
         }
         self.left -= 1;
-        Some(self.harm)
+        Some(self.fault)
     }
 
     pub(super) fn is_spent(&self) -> bool {

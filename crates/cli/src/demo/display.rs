@@ -5,7 +5,7 @@ use std::{fs, io::IsTerminal, path::PathBuf, time::Duration};
 use serde_json::json;
 
 use super::{
-    board::{Board, MemberStatus, ranges},
+    dashboard::{Dashboard, MemberStatus, ranges},
     screen::{self, Canvas, Terminal},
     text::{grouped, seconds},
 };
@@ -46,33 +46,33 @@ impl Display {
         Ok(Self { shape, due: Duration::ZERO, picture })
     }
 
-    pub(super) fn show(&mut self, board: &Board) -> Result<(), Failure> {
-        if let Some(picture) = self.picture.take_if(|picture| board.at >= picture.at) {
-            take(board, &picture)?;
+    pub(super) fn show(&mut self, dashboard: &Dashboard) -> Result<(), Failure> {
+        if let Some(picture) = self.picture.take_if(|picture| dashboard.at >= picture.at) {
+            take(dashboard, &picture)?;
         }
         match &mut self.shape {
             Shape::Screen(terminal) => {
                 let mut canvas = terminal.canvas();
-                screen::draw(board, &mut canvas);
+                screen::draw(dashboard, &mut canvas);
                 terminal.show(canvas)?;
             }
             Shape::Lines { output, said } => {
-                let new = board.lines.saturating_sub(*said);
-                *said = board.lines;
-                let skip = board.log.len().saturating_sub(new);
-                for line in board.log.iter().skip(skip) {
+                let new = dashboard.lines.saturating_sub(*said);
+                *said = dashboard.lines;
+                let skip = dashboard.log.len().saturating_sub(new);
+                for line in dashboard.log.iter().skip(skip) {
                     push(output, &format!("{:>7}  {}", seconds(line.at), line.text));
                 }
-                if board.at >= self.due {
-                    self.due = board.at + LINE_EVERY;
-                    push(output, &status(board));
+                if dashboard.at >= self.due {
+                    self.due = dashboard.at + LINE_EVERY;
+                    push(output, &status(dashboard));
                 }
                 output.flush()?;
             }
             Shape::Json(output) => {
-                if board.at >= self.due {
-                    self.due = board.at + OBJECT_EVERY;
-                    output.json(&object(board));
+                if dashboard.at >= self.due {
+                    self.due = dashboard.at + OBJECT_EVERY;
+                    output.json(&object(dashboard));
                     output.flush()?;
                 }
             }
@@ -90,9 +90,9 @@ pub(super) fn colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-fn take(board: &Board, picture: &Picture) -> Result<(), Failure> {
+fn take(dashboard: &Dashboard, picture: &Picture) -> Result<(), Failure> {
     let mut canvas = Canvas::new(PICTURE.0, PICTURE.1);
-    screen::draw(board, &mut canvas);
+    screen::draw(dashboard, &mut canvas);
     fs::write(&picture.to, screen::svg(&canvas, "offtake demo"))
         .map_err(|error| Failure::failed(format!("cannot write {}: {error}", picture.to.display())))
 }
@@ -102,22 +102,22 @@ fn push(output: &mut Output, line: &str) {
     output.buffer().push(b'\n');
 }
 
-fn status(board: &Board) -> String {
-    let totals = board.totals;
+fn status(dashboard: &Dashboard) -> String {
+    let totals = dashboard.totals;
     let mut line = format!(
         "{:>7}  produced {} ({}/s)  handled {} ({}/s)  lag {}  retried {}  dead letters {} ",
-        seconds(board.at),
+        seconds(dashboard.at),
         grouped(totals.produced),
-        grouped(board.produced.rate()),
-        grouped(board.handled.total),
-        grouped(board.handled.rate()),
+        grouped(dashboard.produced.rate()),
+        grouped(dashboard.handled.total),
+        grouped(dashboard.handled.rate()),
         grouped(totals.waiting()),
         grouped(totals.retried),
         grouped(totals.dead_lettered),
     );
-    for (index, member) in board.members.iter().enumerate() {
+    for (index, member) in dashboard.members.iter().enumerate() {
         if member.status != MemberStatus::Gone {
-            let owned = board.owned(index);
+            let owned = dashboard.owned(index);
             let owned = if owned.is_empty() { "-".to_owned() } else { ranges(&owned) };
             line.push_str(&format!(" | {}: {owned}", member.name));
         }
@@ -125,30 +125,30 @@ fn status(board: &Board) -> String {
     line
 }
 
-fn object(board: &Board) -> serde_json::Value {
-    let totals = board.totals;
+fn object(dashboard: &Dashboard) -> serde_json::Value {
+    let totals = dashboard.totals;
     let members: Vec<_> = (0..)
-        .zip(&board.members)
+        .zip(&dashboard.members)
         .filter(|(_, member)| member.status != MemberStatus::Gone)
         .map(|(index, member)| {
             json!({
                 "member": member.name,
-                "partitions": board.owned(index),
+                "partitions": dashboard.owned(index),
                 "handled": member.handled.total,
                 "records_per_second": member.handled.rate(),
             })
         })
         .collect();
     json!({
-        "at": u64::try_from(board.at.as_millis()).unwrap_or(u64::MAX),
+        "at": u64::try_from(dashboard.at.as_millis()).unwrap_or(u64::MAX),
         "produced": totals.produced,
         "processed": totals.processed,
         "dead_lettered": totals.dead_lettered,
         "retried": totals.retried,
         "repeated": totals.repeated,
         "lag": totals.waiting(),
-        "rebalances": board.rebalances(),
-        "lag_by_partition": board.partitions.iter().map(|partition| partition.lag).collect::<Vec<_>>(),
+        "rebalances": dashboard.rebalances(),
+        "lag_by_partition": dashboard.partitions.iter().map(|partition| partition.lag).collect::<Vec<_>>(),
         "members": members,
     })
 }
@@ -157,30 +157,30 @@ fn object(board: &Board) -> serde_json::Value {
 mod tests {
     use super::*;
 
-    fn board() -> Board {
-        let mut board = Board::new(3, Duration::from_secs(15), "127.0.0.1:9".to_owned());
+    fn dashboard() -> Dashboard {
+        let mut dashboard = Dashboard::new(3, Duration::from_secs(15), "127.0.0.1:9".to_owned());
         for (name, owned) in [("member-1", &[0, 1][..]), ("member-2", &[2])] {
-            let member = board.joins(name.to_owned());
-            board.assigned(member, owned, Some(1));
+            let member = dashboard.joins(name.to_owned());
+            dashboard.assigned(member, owned, Some(1));
         }
-        board.at = Duration::from_millis(2500);
-        board.totals.produced = 1200;
-        board.totals.processed = 1000;
-        board
+        dashboard.at = Duration::from_millis(2500);
+        dashboard.totals.produced = 1200;
+        dashboard.totals.processed = 1000;
+        dashboard
     }
 
     #[test]
     fn a_line_shows_the_progress_and_the_owners() {
-        let line = status(&board());
+        let line = status(&dashboard());
         assert!(line.contains("produced 1,200 (0/s)") && line.contains("lag 200"), "{line}");
         assert!(line.ends_with("| member-1: 0-1 | member-2: 2"), "{line}");
     }
 
     #[test]
     fn an_object_shows_the_same_without_members_that_have_left() {
-        let mut board = board();
-        board.set_status(0, MemberStatus::Gone);
-        let object = object(&board);
+        let mut dashboard = dashboard();
+        dashboard.set_status(0, MemberStatus::Gone);
+        let object = object(&dashboard);
         assert_eq!(
             (&object["at"], &object["lag"], &object["rebalances"]),
             (&json!(2500), &json!(200), &json!(1))

@@ -1,9 +1,9 @@
 //! `offtake demo`: a cluster in the box, a topic of orders, and a group that reads it.
 //!
-//! `run` is what happens, `script` when; `member` reads. `ledger` is the history of every record, `board` the
+//! `run` is what happens, `script` when; `member` reads. `ledger` is the history of every record, `dashboard` the
 //! present state; `display` and `screen` show it.
 
-mod board;
+mod dashboard;
 mod display;
 mod ledger;
 mod member;
@@ -47,7 +47,7 @@ pub(crate) async fn run(common: &Common, args: Demo) -> Result<(), Failure> {
     let played = run.run(&mut display, &mut stop).await;
     drop(display); // the rest belongs on the normal screen
     let ending = played?;
-    let summary = ending.ledger.summary(ending.board.rebalances());
+    let summary = ending.ledger.summary(ending.dashboard.rebalances());
     let mut output = Output::stdout();
     if common.json {
         output.json(&serde_json::to_value(summary).unwrap_or_default());
@@ -67,8 +67,8 @@ fn summary_text(ending: &Ending, summary: &Summary, colour: bool) -> String {
     };
     let mut text = format!(
         "{bold}offtake demo{plain}  {}, {}, {}\n\n",
-        seconds(ending.board.at),
-        count(ending.board.members.len(), "member"),
+        seconds(ending.dashboard.at),
+        count(ending.dashboard.members.len(), "member"),
         count(usize::try_from(summary.rebalances).unwrap_or(0), "rebalance"),
     );
     let committed = match ending.behind {
@@ -122,7 +122,7 @@ fn check_result(ending: &Ending, summary: &Summary) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use board::Board;
+    use dashboard::Dashboard;
     use ledger::{Ledger, Outcome};
 
     /// Two records, of which the group handled `handled`.
@@ -134,7 +134,7 @@ mod tests {
         for offset in 0..handled {
             ledger.handled(0, offset, 7, Outcome::Processed);
         }
-        Ending { board: Board::new(1, Duration::from_secs(3), String::new()), ledger, behind: 0 }
+        Ending { dashboard: Dashboard::new(1, Duration::from_secs(3), String::new()), ledger, behind: 0 }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! [`DemoRun`]: a producer, members that join and leave, and a group that shares the work among them.
 //!
-//! One loop owns all state (ledger and board). Members send it notes.
+//! One loop owns all state (ledger and dashboard). Members send it notes.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{
     DEAD_LETTERS, ORDERS, PARTITIONS,
-    board::{Board, MemberStatus},
+    dashboard::{Dashboard, MemberStatus},
     display::Display,
     ledger::{Ledger, Outcome},
     member::{Member, Note},
@@ -43,7 +43,7 @@ enum Phase {
 
 /// The result of a run.
 pub(super) struct Ending {
-    pub(super) board: Board,
+    pub(super) dashboard: Dashboard,
     pub(super) ledger: Ledger,
     /// Records beyond the group's committed offsets.
     pub(super) behind: u64,
@@ -55,7 +55,7 @@ pub(super) struct DemoRun {
     script: Script,
     orders: Orders,
     ledger: Ledger,
-    board: Board,
+    dashboard: Dashboard,
     crew: JoinSet<(usize, Result<(), Failure>)>,
     /// Asks each member to leave; by member.
     stops: Vec<watch::Sender<bool>>,
@@ -76,14 +76,14 @@ impl DemoRun {
         source.create_topic(ORDERS, PARTITIONS)?;
         source.create_topic(DEAD_LETTERS, 1)?;
         let partitions = usize::try_from(PARTITIONS).unwrap_or(0);
-        let board = Board::new(partitions, length, source.bootstrap());
+        let dashboard = Dashboard::new(partitions, length, source.bootstrap());
         let (tell, notes) = mpsc::unbounded_channel();
         let mut run = Self {
             source,
             script: Script::new(length),
             orders: Orders::seeded(0x0ff7_a4e5),
             ledger: Ledger::new(partitions),
-            board,
+            dashboard,
             crew: JoinSet::new(),
             stops: Vec::new(),
             tell,
@@ -95,9 +95,9 @@ impl DemoRun {
         };
         let first = run.script.first_orders();
         run.produce(first)?;
-        run.board.begin(&run.ledger);
+        run.dashboard.begin(&run.ledger);
         let filled = format!("`{ORDERS}` has {} records in {PARTITIONS} partitions", grouped(first.into()));
-        run.board.say(None, filled);
+        run.dashboard.say(None, filled);
         Ok(run)
     }
 
@@ -109,20 +109,20 @@ impl DemoRun {
                 biased;
                 () = stop.asked(), if !self.cut_short => self.cut_short = true,
                 Some(note) = self.notes.recv() => {
-                    self.board.at = self.at();
+                    self.dashboard.at = self.at();
                     self.on_note(note);
                 }
                 Some(left) = self.crew.join_next() => {
                     let (member, left) = left.map_err(|error| Failure::failed(format!("a member broke down: {error}")))?;
                     left?;
-                    self.board.set_status(member, MemberStatus::Gone);
+                    self.dashboard.set_status(member, MemberStatus::Gone);
                 }
                 _ = ticks.tick() => {
                     let at = self.at();
-                    self.board.at = at;
+                    self.dashboard.at = at;
                     let done = self.step(at)?;
-                    self.board.update(at, &self.ledger);
-                    display.show(&self.board)?;
+                    self.dashboard.update(at, &self.ledger);
+                    display.show(&self.dashboard)?;
                     if done {
                         break;
                     }
@@ -133,8 +133,8 @@ impl DemoRun {
             self.on_note(note);
         }
         let behind = verify::read_back(&self.source.bootstrap(), &mut self.ledger).await?;
-        self.board.update(self.board.at, &self.ledger);
-        Ok(Ending { board: self.board, ledger: self.ledger, behind })
+        self.dashboard.update(self.dashboard.at, &self.ledger);
+        Ok(Ending { dashboard: self.dashboard, ledger: self.ledger, behind })
     }
 
     fn at(&self) -> Duration {
@@ -146,7 +146,7 @@ impl DemoRun {
         match self.phase {
             Phase::Producing if self.cut_short || at >= self.script.produce_until() => {
                 let why = if self.cut_short { "Ctrl-C: no more orders" } else { "no more orders" };
-                self.board.say(None, format!("{why}; the rest is read"));
+                self.dashboard.say(None, format!("{why}; the rest is read"));
                 self.phase = Phase::Draining { until: at + PATIENCE };
             }
             Phase::Producing => {
@@ -163,7 +163,7 @@ impl DemoRun {
                 let drained = self.ledger.totals().waiting() == 0;
                 let due = self.cut_short || at + LAST_LOOK >= self.script.length;
                 if (drained && due) || at >= until {
-                    self.board.say(None, "members commit and leave");
+                    self.dashboard.say(None, "members commit and leave");
                     for stop in &self.stops {
                         stop.send_replace(true);
                     }
@@ -178,8 +178,8 @@ impl DemoRun {
     fn action(&mut self, action: Action) {
         match action {
             Action::Join => {
-                let name = format!("member-{}", self.board.members.len() + 1);
-                let index = self.board.joins(name.clone());
+                let name = format!("member-{}", self.dashboard.members.len() + 1);
+                let index = self.dashboard.joins(name.clone());
                 let (ask, stop) = watch::channel(false);
                 self.stops.push(ask);
                 let (source, notes) = (self.source.clone(), self.tell.clone());
@@ -188,9 +188,9 @@ impl DemoRun {
             }
             Action::Leave => {
                 let working = |status| matches!(status, MemberStatus::Working | MemberStatus::Joining);
-                let eldest = self.board.members.iter().position(|member| working(member.status));
+                let eldest = self.dashboard.members.iter().position(|member| working(member.status));
                 let Some(eldest) = eldest else { return };
-                self.board.set_status(eldest, MemberStatus::Leaving);
+                self.dashboard.set_status(eldest, MemberStatus::Leaving);
                 if let Some(stop) = self.stops.get(eldest) {
                     stop.send_replace(true);
                 }
@@ -213,7 +213,7 @@ impl DemoRun {
 
     /// Counts one more record that a member has finished.
     fn count(&mut self, member: usize) {
-        if let Some(known) = self.board.members.get_mut(member) {
+        if let Some(known) = self.dashboard.members.get_mut(member) {
             known.handled.total += 1;
         }
     }
@@ -221,10 +221,10 @@ impl DemoRun {
     fn on_note(&mut self, note: Note) {
         match note {
             Note::Assigned { member, partitions, generation } => {
-                self.board.assigned(member, &partitions, generation);
+                self.dashboard.assigned(member, &partitions, generation);
             }
-            Note::Revoked { member, partitions } => self.board.revoked(member, &partitions),
-            Note::Lost { member, partitions } => self.board.lost(member, &partitions),
+            Note::Revoked { member, partitions } => self.dashboard.revoked(member, &partitions),
+            Note::Lost { member, partitions } => self.dashboard.lost(member, &partitions),
             Note::Processed { member, partition, offset, digest } => {
                 self.count(member);
                 self.ledger.handled(partition, offset, digest, Outcome::Processed);
@@ -233,12 +233,12 @@ impl DemoRun {
             Note::GivenUp { member, partition, offset, reason } => {
                 self.count(member);
                 self.ledger.count_dead_letter(partition, offset);
-                self.board.say(
+                self.dashboard.say(
                     Some(member),
                     format!("{ORDERS}-{partition} @{offset} goes to {DEAD_LETTERS}: {reason}"),
                 );
             }
-            Note::Problem { member, message } => self.board.say(Some(member), message),
+            Note::Problem { member, message } => self.dashboard.say(Some(member), message),
         }
     }
 }

@@ -21,7 +21,7 @@ fn is_kept(of: &Done) {
 
 /// An option that makes the command print more.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Talk {
+enum Verbosity {
     /// `-vv`
     Verbose,
     /// `RUST_LOG=trace`, which applies without `-v`.
@@ -29,16 +29,16 @@ enum Talk {
 }
 
 /// A command that reads everything, and prints as much as it can.
-fn consume(cluster: &Cluster, talk: Talk) -> Command {
-    asked("consume orders --from earliest --until latest --events", cluster, talk)
+fn consume(cluster: &Cluster, verbosity: Verbosity) -> Command {
+    asked("consume orders --from earliest --until latest --events", cluster, verbosity)
 }
 
-fn asked(args: &str, cluster: &Cluster, talk: Talk) -> Command {
+fn asked(args: &str, cluster: &Cluster, verbosity: Verbosity) -> Command {
     let mut command = offtake(args);
     command.args(["--brokers", &cluster.bootstrap()]).env("CANARY", SECRET);
-    match talk {
-        Talk::Verbose => command.arg("-vv"),
-        Talk::Trace => command.env("RUST_LOG", "trace"),
+    match verbosity {
+        Verbosity::Verbose => command.arg("-vv"),
+        Verbosity::Trace => command.env("RUST_LOG", "trace"),
     };
     for name in ["AWS_PROFILE", "AWS_REGION", "AWS_WEB_IDENTITY_TOKEN_FILE"] {
         command.env_remove(name);
@@ -154,14 +154,14 @@ async fn secured() -> (Cluster, tempfile::TempDir) {
 async fn a_secret_that_is_accepted_is_not_shown() {
     let (cluster, folder) = secured().await;
     for (nth, way) in WAYS.into_iter().enumerate() {
-        for talk in [Talk::Verbose, Talk::Trace] {
-            let mut command = consume(&cluster, talk);
+        for verbosity in [Verbosity::Verbose, Verbosity::Trace] {
+            let mut command = consume(&cluster, verbosity);
             way.apply(&mut command, ACCEPTED[nth % ACCEPTED.len()], folder.path());
             let of = done(&mut command);
             is_kept(&of);
             assert_eq!((of.code, of.stdout.trim()), (Some(0), "one"), "{way:?}: {}", of.stderr);
             assert!(of.stderr.contains("\"event\""), "{}", of.stderr);
-            assert_eq!(of.stderr.contains("TRACE"), talk == Talk::Trace, "{}", of.stderr);
+            assert_eq!(of.stderr.contains("TRACE"), verbosity == Verbosity::Trace, "{}", of.stderr);
             let warns = of.stderr.contains("others on this machine can see a command's arguments");
             assert_eq!(warns, matches!(way, Way::Argument), "{}", of.stderr);
         }
@@ -173,7 +173,7 @@ async fn a_secret_that_leads_to_nothing_is_not_shown() {
     let (cluster, folder) = secured().await;
     for (nth, settings) in IN_VAIN.into_iter().enumerate() {
         for way in [WAYS[nth % WAYS.len()], WAYS[(nth + 2) % WAYS.len()]] {
-            let mut command = consume(&cluster, [Talk::Verbose, Talk::Trace][nth % 2]);
+            let mut command = consume(&cluster, [Verbosity::Verbose, Verbosity::Trace][nth % 2]);
             way.apply(&mut command, settings, folder.path());
             let of = done(command.args(["-X", "default.api.timeout.ms=2000"]));
             is_kept(&of);
@@ -197,7 +197,7 @@ async fn tokens_and_the_keys_of_aws_are_not_shown() {
     fs::write(&key, format!("-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n")).unwrap();
 
     let of_aws = |name: &str| {
-        let mut command = consume(&cluster, Talk::Trace);
+        let mut command = consume(&cluster, Verbosity::Trace);
         command.args(protocol).arg("sasl.mechanism=AWS_MSK_IAM").args(aws).env("AWS_REGION", "eu-west-1");
         match name {
             "variables" => {
@@ -213,7 +213,7 @@ async fn tokens_and_the_keys_of_aws_are_not_shown() {
     };
     let all = [of_aws("variables"), of_aws("profile")];
     let oauth = |more: &[String]| {
-        let mut command = consume(&cluster, Talk::Trace);
+        let mut command = consume(&cluster, Verbosity::Trace);
         command.args(protocol).arg("sasl.mechanism=OAUTHBEARER").args(more);
         done(&mut command)
     };
@@ -260,7 +260,7 @@ async fn no_command_shows_a_secret() {
     for (nth, args) in COMMANDS.into_iter().enumerate() {
         let args = args.replace('@', SECRET);
         for (settings, is_right) in [(ACCEPTED[nth % ACCEPTED.len()], true), (IN_VAIN[0], false)] {
-            let mut command = asked(&args, &cluster, [Talk::Verbose, Talk::Trace][nth % 2]);
+            let mut command = asked(&args, &cluster, [Verbosity::Verbose, Verbosity::Trace][nth % 2]);
             WAYS[nth % WAYS.len()].apply(&mut command, settings, folder.path());
             let of = done(command.args(["-X", "default.api.timeout.ms=2000"]));
             is_kept(&of);

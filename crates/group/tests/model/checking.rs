@@ -12,7 +12,7 @@ use stateright::{Model, Property};
 
 use crate::{
     scenario::{Budget, Churn, PATIENCE, Scenario},
-    world::{Invariant, Life, Process, World},
+    world::{Invariant, Process, ProcessState, World},
 };
 
 /// One state in this many is continued without faults, to check that the group converges.
@@ -107,7 +107,7 @@ impl Model for Scenario {
         let left = world.left;
         for (at, message) in world.mail.iter().enumerate() {
             let process = &world.processes[message.who];
-            let listens = message.is_request() || process.life == Life::Running;
+            let listens = message.is_request() || process.life == ProcessState::Running;
             if listens && (self.reorders || !world.is_overtaking(at)) {
                 steps.push(Step::Deliver(at));
             }
@@ -122,10 +122,10 @@ impl Model for Scenario {
         for (who, process) in world.processes.iter().enumerate() {
             let outside = process.member.as_ref().is_none_or(|member| member.state_name() == "outside");
             match process.life {
-                Life::Absent if may(Churn::Join) => steps.push(Step::Join(who)),
-                Life::Absent => {}
-                Life::Paused => steps.push(Step::Resume(who)),
-                Life::Running => {
+                ProcessState::Absent if may(Churn::Join) => steps.push(Step::Join(who)),
+                ProcessState::Absent => {}
+                ProcessState::Paused => steps.push(Step::Resume(who)),
+                ProcessState::Running => {
                     if let Some(callback) = process.callback {
                         if !world.is_committing(who) {
                             steps.push(Step::Release(who));
@@ -163,7 +163,7 @@ impl Model for Scenario {
             }
         }
         let quick = |process: &Arc<Process>| {
-            process.life == Life::Running && process.callback.is_some_and(|callback| !callback.slow)
+            process.life == ProcessState::Running && process.callback.is_some_and(|callback| !callback.slow)
         };
         let in_time = left.delays > 0 || !world.message_is_late();
         if in_time && !world.processes.iter().any(quick) && world.next_time(self).is_some() {

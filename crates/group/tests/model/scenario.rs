@@ -15,7 +15,7 @@ use offtake_wire::{ErrorCode, Response, Uuid};
 
 use crate::{
     coordinator::{Caller, Coordinator, Millis},
-    world::{Life, TICK, World},
+    world::{ProcessState, TICK, World},
 };
 
 const TOPIC: &str = "t";
@@ -230,7 +230,7 @@ impl Scenario {
     /// The next step without a fault.
     pub fn next_without_faults(&self, world: &mut World) {
         let find = |so: &dyn Fn(usize) -> bool| (0..self.slots).find(|who| so(*who));
-        if let Some(who) = find(&|who| world.processes[who].life == Life::Paused) {
+        if let Some(who) = find(&|who| world.processes[who].life == ProcessState::Paused) {
             world.resume(self, who);
         } else if let Some(who) = find(&|who| !world.processes[who].polls) {
             world.resume_polling(self, who);

@@ -25,7 +25,7 @@ const BROKER: BrokerId = BrokerId(1);
 #[derive(Clone)]
 pub struct Process {
     pub member: Option<Member>,
-    pub life: Life,
+    pub life: ProcessState,
     /// The partitions that it owns, according to its callbacks.
     pub has: BTreeSet<TopicPartition>,
     /// The partitions that a callback is revoking.
@@ -45,7 +45,7 @@ pub struct Process {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Life {
+pub enum ProcessState {
     Absent,
     Running,
     /// Paused, as by SIGSTOP.
@@ -154,8 +154,8 @@ impl World {
     pub fn join(&mut self, scenario: &Scenario, who: usize) {
         let now = scenario.at(self.now);
         let process = self.process(who);
-        if process.life == Life::Absent {
-            process.life = Life::Running;
+        if process.life == ProcessState::Absent {
+            process.life = ProcessState::Running;
             process.incarnation += 1;
             process.member = Some(scenario.member(who, process.incarnation));
         }
@@ -186,12 +186,12 @@ impl World {
     }
 
     pub fn pause(&mut self, who: usize) {
-        self.process(who).life = Life::Paused;
+        self.process(who).life = ProcessState::Paused;
     }
 
     /// Advances the time first, as the engine does.
     pub fn resume(&mut self, scenario: &Scenario, who: usize) {
-        self.process(who).life = Life::Running;
+        self.process(who).life = ProcessState::Running;
         self.wake(scenario, who);
     }
 
@@ -245,7 +245,7 @@ impl World {
     /// Whether a process could commit now: never what is lost.
     pub fn may_commit(&self, who: usize) -> bool {
         let process = &self.processes[who];
-        process.life == Life::Running
+        process.life == ProcessState::Running
             && process.commit.is_none()
             && !process.has.is_empty()
             && !process.callback.is_some_and(|callback| callback.lost)
@@ -357,14 +357,14 @@ impl World {
         Arc::make_mut(&mut self.coordinator).tick(next);
         self.collect(scenario);
         for who in 0..self.processes.len() {
-            if self.processes[who].life == Life::Running {
+            if self.processes[who].life == ProcessState::Running {
                 self.wake(scenario, who);
             }
         }
     }
 
     pub fn next_time(&self, scenario: &Scenario) -> Option<Millis> {
-        let running = self.processes.iter().filter(|process| process.life == Life::Running);
+        let running = self.processes.iter().filter(|process| process.life == ProcessState::Running);
         let timers = running.flat_map(|process| {
             let machine = process.member.as_ref().and_then(Member::poll_timeout);
             let [join, group] = process.calls.map(|call| call.map(|call| call.until));
@@ -380,7 +380,7 @@ impl World {
     /// its revocation is done, or its own clock shows that it is no longer a member (SAFE6).
     pub fn holds(&self, scenario: &Scenario, who: usize) -> BTreeSet<&TopicPartition> {
         let process = &self.processes[who];
-        let member = process.member.as_ref().filter(|_| process.life == Life::Running);
+        let member = process.member.as_ref().filter(|_| process.life == ProcessState::Running);
         let valid = member.and_then(Member::valid_until).is_some_and(|until| scenario.at(self.now) < until);
         let lost = process.callback.is_some_and(|callback| callback.lost);
         let holds = |partition: &&TopicPartition| !(lost && process.going.contains(*partition));
@@ -411,7 +411,8 @@ impl World {
     /// Whether a message is late if time passes now.
     pub fn message_is_late(&self) -> bool {
         self.mail.iter().any(|message| {
-            !matches!(message.what, What::Answer(_, None)) && self.processes[message.who].life != Life::Paused
+            !matches!(message.what, What::Answer(_, None))
+                && self.processes[message.who].life != ProcessState::Paused
         })
     }
 
@@ -426,7 +427,7 @@ impl Process {
     fn absent(incarnation: u64, assigned: Vec<(i32, BTreeSet<TopicPartition>)>) -> Self {
         Self {
             member: None,
-            life: Life::Absent,
+            life: ProcessState::Absent,
             has: BTreeSet::new(),
             going: BTreeSet::new(),
             callback: None,

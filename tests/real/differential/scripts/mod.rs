@@ -1,6 +1,6 @@
 //! The scripts, by subject.
 
-use crate::differential::talk::Talk;
+use crate::differential::conversation::Conversation;
 
 mod classic;
 mod cluster;
@@ -12,7 +12,7 @@ mod topics;
 mod transactions;
 mod verbs;
 
-type Script = (&'static str, fn(&mut Talk));
+type Script = (&'static str, fn(&mut Conversation));
 
 /// All scripts, in the order in which they run.
 pub(crate) const ALL: &[Script] = &[

@@ -13,20 +13,20 @@ use kafka_protocol::messages::{
 use uuid::Uuid;
 
 use super::verbs::*;
-use crate::differential::talk::{Talk, s};
+use crate::differential::conversation::{Conversation, s};
 
-pub(crate) fn metadata(talk: &mut Talk) {
-    let line = talk.connect("a");
-    let topic = topic(talk, line, "meta", 3, &[]);
+pub(crate) fn metadata(conversation: &mut Conversation) {
+    let line = conversation.connect("a");
+    let topic = topic(conversation, line, "meta", 3, &[]);
     for version in 0..=13 {
-        talk.ask(line, version, metadata_of(&["meta", "unknown"]));
-        talk.ask(line, version, metadata_of(&["meta", "bad name", "", "meta"]));
+        conversation.ask(line, version, metadata_of(&["meta", "unknown"]));
+        conversation.ask(line, version, metadata_of(&["meta", "bad name", "", "meta"]));
         if version > 0 {
-            talk.ask(line, version, metadata_of(&[]));
+            conversation.ask(line, version, metadata_of(&[]));
         }
         // In version 0 an empty list stands for all.
         let all = if version == 0 { Some(Vec::new()) } else { None };
-        talk.ask(
+        conversation.ask(
             line,
             version,
             MetadataRequest::default().with_topics(all).with_allow_auto_topic_creation(true),
@@ -36,48 +36,52 @@ pub(crate) fn metadata(talk: &mut Talk) {
             if version <= 10 {
                 request = request.with_include_cluster_authorized_operations(true);
             }
-            talk.ask(line, version, request);
+            conversation.ask(line, version, request);
         }
         if version >= 4 {
-            talk.ask(line, version, metadata_of(&["unknown"]).with_allow_auto_topic_creation(false));
+            conversation.ask(line, version, metadata_of(&["unknown"]).with_allow_auto_topic_creation(false));
         }
     }
     for version in 12..=13 {
         for id in [topic.id, Uuid::from_u128(77)] {
             let by_id = MetadataRequestTopic::default().with_topic_id(id).with_name(None);
-            talk.ask(line, version, MetadataRequest::default().with_topics(Some(vec![by_id])));
+            conversation.ask(line, version, MetadataRequest::default().with_topics(Some(vec![by_id])));
         }
         let both = MetadataRequestTopic::default().with_topic_id(topic.id).with_name(Some(s("meta")));
-        talk.ask(line, version, MetadataRequest::default().with_topics(Some(vec![both])));
+        conversation.ask(line, version, MetadataRequest::default().with_topics(Some(vec![both])));
     }
     for version in 10..=11 {
         let by_id = MetadataRequestTopic::default().with_topic_id(topic.id).with_name(Some(s("meta")));
-        talk.ask(line, version, MetadataRequest::default().with_topics(Some(vec![by_id])));
+        conversation.ask(line, version, MetadataRequest::default().with_topics(Some(vec![by_id])));
     }
 }
 
-pub(crate) fn describe_cluster(talk: &mut Talk) {
-    let line = talk.connect("a");
+pub(crate) fn describe_cluster(conversation: &mut Conversation) {
+    let line = conversation.connect("a");
     for version in 0..=2 {
-        talk.ask(line, version, DescribeClusterRequest::default());
-        talk.ask(
+        conversation.ask(line, version, DescribeClusterRequest::default());
+        conversation.ask(
             line,
             version,
             DescribeClusterRequest::default().with_include_cluster_authorized_operations(true),
         );
         if version > 0 {
             for endpoint in [0, 2, 3] {
-                talk.ask(line, version, DescribeClusterRequest::default().with_endpoint_type(endpoint));
+                conversation.ask(
+                    line,
+                    version,
+                    DescribeClusterRequest::default().with_endpoint_type(endpoint),
+                );
             }
         }
     }
-    talk.ask(line, 2, DescribeClusterRequest::default().with_include_fenced_brokers(true));
+    conversation.ask(line, 2, DescribeClusterRequest::default().with_include_fenced_brokers(true));
 }
 
-pub(crate) fn describe_topic_partitions(talk: &mut Talk) {
-    let line = talk.connect("a");
-    topic(talk, line, "dtp-a", 4, &[]);
-    topic(talk, line, "dtp-b", 2, &[]);
+pub(crate) fn describe_topic_partitions(conversation: &mut Conversation) {
+    let line = conversation.connect("a");
+    topic(conversation, line, "dtp-a", 4, &[]);
+    topic(conversation, line, "dtp-b", 2, &[]);
     let of = |names: &[&str], limit: i32| {
         DescribeTopicPartitionsRequest::default()
             .with_topics(names.iter().map(|name| TopicRequest::default().with_name(s(name))).collect())
@@ -86,31 +90,35 @@ pub(crate) fn describe_topic_partitions(talk: &mut Talk) {
     let after = |name: &str, partition: i32| {
         Some(Cursor::default().with_topic_name(s(name)).with_partition_index(partition))
     };
-    talk.ask(line, 0, of(&["dtp-b", "dtp-a", "unknown", "bad name"], 2000));
-    talk.ask(line, 0, of(&["dtp-b", "dtp-a"], 3));
-    talk.ask(line, 0, of(&["dtp-b", "dtp-a"], 4));
-    talk.ask(line, 0, of(&["dtp-a", "dtp-b"], 3).with_cursor(after("dtp-a", 3)));
-    talk.ask(line, 0, of(&["dtp-a", "dtp-b"], 3).with_cursor(after("dtp-b", 1)));
-    talk.ask(line, 0, of(&["dtp-a", "dtp-b"], 3).with_cursor(after("dtp-a", 9)));
-    talk.ask(line, 0, of(&["dtp-a", "dtp-b"], 3).with_cursor(after("dtp-a", -1)));
-    talk.ask(line, 0, of(&["dtp-a"], 0));
-    talk.ask(line, 0, of(&["dtp-a"], -1));
+    conversation.ask(line, 0, of(&["dtp-b", "dtp-a", "unknown", "bad name"], 2000));
+    conversation.ask(line, 0, of(&["dtp-b", "dtp-a"], 3));
+    conversation.ask(line, 0, of(&["dtp-b", "dtp-a"], 4));
+    conversation.ask(line, 0, of(&["dtp-a", "dtp-b"], 3).with_cursor(after("dtp-a", 3)));
+    conversation.ask(line, 0, of(&["dtp-a", "dtp-b"], 3).with_cursor(after("dtp-b", 1)));
+    conversation.ask(line, 0, of(&["dtp-a", "dtp-b"], 3).with_cursor(after("dtp-a", 9)));
+    conversation.ask(line, 0, of(&["dtp-a", "dtp-b"], 3).with_cursor(after("dtp-a", -1)));
+    conversation.ask(line, 0, of(&["dtp-a"], 0));
+    conversation.ask(line, 0, of(&["dtp-a"], -1));
 }
 
-pub(crate) fn create_topics(talk: &mut Talk) {
-    let line = talk.connect("a");
+pub(crate) fn create_topics(conversation: &mut Conversation) {
+    let line = conversation.connect("a");
     for version in 2..=7 {
         let name = |what: &str| format!("create-{what}-{version}");
-        talk.ask(
+        conversation.ask(
             line,
             version,
             creating(vec![new_topic(&name("good"), 2, &[("cleanup.policy", "compact")])]),
         );
-        seen(talk, line, &name("good"));
-        talk.ask(line, version, creating(vec![new_topic(&name("good"), 2, &[])]));
-        talk.ask(line, version, creating(vec![new_topic(&name("dry"), 2, &[])]).with_validate_only(true));
+        seen(conversation, line, &name("good"));
+        conversation.ask(line, version, creating(vec![new_topic(&name("good"), 2, &[])]));
+        conversation.ask(
+            line,
+            version,
+            creating(vec![new_topic(&name("dry"), 2, &[])]).with_validate_only(true),
+        );
         let defaults = new_topic(&name("defaults"), -1, &[]).with_replication_factor(-1);
-        talk.ask(line, version, creating(vec![defaults]));
+        conversation.ask(line, version, creating(vec![defaults]));
     }
     let wrong = [
         new_topic("", 1, &[]),
@@ -133,7 +141,7 @@ pub(crate) fn create_topics(talk: &mut Talk) {
         new_topic("__consumer_offsets_like", 1, &[]),
     ];
     for topic in wrong {
-        talk.ask(line, 7, creating(vec![topic]));
+        conversation.ask(line, 7, creating(vec![topic]));
     }
     let assigned = |name: &str, count: i32, factor: i16, assignments: &[(i32, &[i32])]| {
         new_topic(name, count, &[]).with_replication_factor(factor).with_assignments(
@@ -159,23 +167,27 @@ pub(crate) fn create_topics(talk: &mut Talk) {
     .into_iter()
     .enumerate()
     {
-        talk.ask(line, 5 + i16::try_from(at % 3).unwrap(), creating(vec![topic]));
+        conversation.ask(line, 5 + i16::try_from(at % 3).unwrap(), creating(vec![topic]));
     }
     // The same twice in one request; and one good, one bad.
-    talk.ask(
+    conversation.ask(
         line,
         7,
         creating(vec![new_topic("twin", 1, &[]), new_topic("twin", 2, &[]), new_topic("single", 1, &[])]),
     );
-    talk.ask(line, 7, creating(vec![new_topic("mixed-good", 1, &[]), new_topic("mixed bad", 1, &[])]));
-    talk.ask(line, 7, creating(vec![]));
+    conversation.ask(
+        line,
+        7,
+        creating(vec![new_topic("mixed-good", 1, &[]), new_topic("mixed bad", 1, &[])]),
+    );
+    conversation.ask(line, 7, creating(vec![]));
     for name in ["assigned-good", "single", "mixed-good", "create-defaults-7"] {
-        seen(talk, line, name);
+        seen(conversation, line, name);
     }
 }
 
-pub(crate) fn delete_topics(talk: &mut Talk) {
-    let line = talk.connect("a");
+pub(crate) fn delete_topics(conversation: &mut Conversation) {
+    let line = conversation.connect("a");
     let named = |names: &[&str]| {
         DeleteTopicsRequest::default()
             .with_timeout_ms(10_000)
@@ -183,38 +195,38 @@ pub(crate) fn delete_topics(talk: &mut Talk) {
     };
     for version in 1..=5 {
         let name = format!("delete-{version}");
-        topic(talk, line, &name, 1, &[]);
-        talk.ask(line, version, named(&[&name, "unknown"]));
-        talk.until(line, 12, metadata_of(&[&name]), |answer| {
+        topic(conversation, line, &name, 1, &[]);
+        conversation.ask(line, version, named(&[&name, "unknown"]));
+        conversation.until(line, 12, metadata_of(&[&name]), |answer| {
             answer.topics.iter().all(|topic| topic.error_code == 3)
         });
-        talk.ask(line, version, named(&[&name]));
-        talk.ask(line, version, named(&["bad name"]));
-        talk.ask(line, version, named(&[]));
+        conversation.ask(line, version, named(&[&name]));
+        conversation.ask(line, version, named(&["bad name"]));
+        conversation.ask(line, version, named(&[]));
     }
-    let a = topic(talk, line, "delete-6a", 1, &[]);
-    let b = topic(talk, line, "delete-6b", 1, &[]);
+    let a = topic(conversation, line, "delete-6a", 1, &[]);
+    let b = topic(conversation, line, "delete-6b", 1, &[]);
     let by = |states: Vec<DeleteTopicState>| {
         DeleteTopicsRequest::default().with_timeout_ms(10_000).with_topics(states)
     };
     let name = |name: &str| DeleteTopicState::default().with_name(Some(s(name)));
     let id = |id: Uuid| DeleteTopicState::default().with_name(None).with_topic_id(id);
-    talk.ask(line, 6, by(vec![id(Uuid::from_u128(5))]));
-    talk.ask(line, 6, by(vec![id(Uuid::nil())]));
-    talk.ask(line, 6, by(vec![name("delete-6a").with_topic_id(a.id)]));
-    talk.ask(line, 6, by(vec![name("delete-6a"), name("delete-6a")]));
-    talk.ask(line, 6, by(vec![name("delete-6b"), id(b.id)]));
-    talk.ask(line, 6, by(vec![id(a.id)]));
-    talk.ask(line, 6, by(vec![name("delete-6b")]));
-    talk.until(line, 12, metadata_of(&["delete-6a", "delete-6b"]), |answer| {
+    conversation.ask(line, 6, by(vec![id(Uuid::from_u128(5))]));
+    conversation.ask(line, 6, by(vec![id(Uuid::nil())]));
+    conversation.ask(line, 6, by(vec![name("delete-6a").with_topic_id(a.id)]));
+    conversation.ask(line, 6, by(vec![name("delete-6a"), name("delete-6a")]));
+    conversation.ask(line, 6, by(vec![name("delete-6b"), id(b.id)]));
+    conversation.ask(line, 6, by(vec![id(a.id)]));
+    conversation.ask(line, 6, by(vec![name("delete-6b")]));
+    conversation.until(line, 12, metadata_of(&["delete-6a", "delete-6b"]), |answer| {
         answer.topics.iter().all(|topic| topic.error_code == 3)
     });
-    talk.ask(line, 6, by(vec![id(a.id)]));
+    conversation.ask(line, 6, by(vec![id(a.id)]));
 }
 
-pub(crate) fn create_partitions(talk: &mut Talk) {
-    let line = talk.connect("a");
-    topic(talk, line, "grow", 1, &[]);
+pub(crate) fn create_partitions(conversation: &mut Conversation) {
+    let line = conversation.connect("a");
+    topic(conversation, line, "grow", 1, &[]);
     let to = |name: &str, count: i32| {
         CreatePartitionsTopic::default().with_name(s(name)).with_count(count).with_assignments(None)
     };
@@ -223,16 +235,16 @@ pub(crate) fn create_partitions(talk: &mut Talk) {
     };
     for version in 0..=3 {
         let count = i32::from(version) + 2;
-        talk.ask(line, version, grow(vec![to("grow", count)]).with_validate_only(true));
-        talk.ask(line, version, grow(vec![to("grow", count)]));
-        talk.until(line, 12, metadata_of(&["grow"]), |answer| {
+        conversation.ask(line, version, grow(vec![to("grow", count)]).with_validate_only(true));
+        conversation.ask(line, version, grow(vec![to("grow", count)]));
+        conversation.until(line, 12, metadata_of(&["grow"]), |answer| {
             answer.topics.iter().all(|topic| topic.partitions.len() == usize::try_from(count).unwrap())
         });
-        talk.ask(line, version, grow(vec![to("grow", count)]));
-        talk.ask(line, version, grow(vec![to("grow", 1)]));
-        talk.ask(line, version, grow(vec![to("unknown", 3)]));
-        talk.ask(line, version, grow(vec![to("grow", -1)]));
-        talk.ask(line, version, grow(vec![to("grow", 0)]));
+        conversation.ask(line, version, grow(vec![to("grow", count)]));
+        conversation.ask(line, version, grow(vec![to("grow", 1)]));
+        conversation.ask(line, version, grow(vec![to("unknown", 3)]));
+        conversation.ask(line, version, grow(vec![to("grow", -1)]));
+        conversation.ask(line, version, grow(vec![to("grow", 0)]));
     }
     let assigned = |count: i32, brokers: &[&[i32]]| {
         to("grow", count).with_assignments(Some(
@@ -245,13 +257,13 @@ pub(crate) fn create_partitions(talk: &mut Talk) {
                 .collect(),
         ))
     };
-    talk.ask(line, 3, grow(vec![assigned(7, &[&[1]])]));
-    talk.ask(line, 3, grow(vec![assigned(6, &[&[9]])]));
-    talk.ask(line, 3, grow(vec![assigned(6, &[&[1, 1]])]));
-    talk.ask(line, 3, grow(vec![assigned(6, &[&[]])]));
-    talk.ask(line, 3, grow(vec![assigned(6, &[&[1]])]));
-    talk.ask(line, 3, grow(vec![to("grow", 8), to("grow", 9)]));
-    talk.ask(line, 3, grow(vec![]));
+    conversation.ask(line, 3, grow(vec![assigned(7, &[&[1]])]));
+    conversation.ask(line, 3, grow(vec![assigned(6, &[&[9]])]));
+    conversation.ask(line, 3, grow(vec![assigned(6, &[&[1, 1]])]));
+    conversation.ask(line, 3, grow(vec![assigned(6, &[&[]])]));
+    conversation.ask(line, 3, grow(vec![assigned(6, &[&[1]])]));
+    conversation.ask(line, 3, grow(vec![to("grow", 8), to("grow", 9)]));
+    conversation.ask(line, 3, grow(vec![]));
 }
 
 fn describing_configs(kind: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsRequest {
@@ -266,24 +278,32 @@ fn describing_configs(kind: i8, name: &str, keys: Option<&[&str]>) -> DescribeCo
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 
-pub(crate) fn configs(talk: &mut Talk) {
-    let line = talk.connect("a");
-    topic(talk, line, "configs", 1, &[("cleanup.policy", "compact"), ("segment.bytes", "2097152")]);
+pub(crate) fn configs(conversation: &mut Conversation) {
+    let line = conversation.connect("a");
+    topic(conversation, line, "configs", 1, &[("cleanup.policy", "compact"), ("segment.bytes", "2097152")]);
     let some: &[&str] =
         &["cleanup.policy", "segment.bytes", "max.message.bytes", "retention.bytes", "no.such"];
     for version in 1..=4 {
-        talk.ask(line, version, describing_configs(TOPIC, "configs", Some(some)));
-        talk.ask(line, version, describing_configs(TOPIC, "configs", Some(some)).with_include_synonyms(true));
-        talk.ask(line, version, describing_configs(TOPIC, "unknown", None));
-        talk.ask(line, version, describing_configs(TOPIC, "bad name", None));
-        talk.ask(line, version, describing_configs(TOPIC, "", None));
-        talk.ask(line, version, describing_configs(BROKER, "1", Some(&["message.max.bytes", "no.such"])));
-        talk.ask(line, version, describing_configs(BROKER, "9", Some(&["message.max.bytes"])));
-        talk.ask(line, version, describing_configs(BROKER, "one", Some(&["message.max.bytes"])));
-        talk.ask(line, version, describing_configs(99, "x", None));
+        conversation.ask(line, version, describing_configs(TOPIC, "configs", Some(some)));
+        conversation.ask(
+            line,
+            version,
+            describing_configs(TOPIC, "configs", Some(some)).with_include_synonyms(true),
+        );
+        conversation.ask(line, version, describing_configs(TOPIC, "unknown", None));
+        conversation.ask(line, version, describing_configs(TOPIC, "bad name", None));
+        conversation.ask(line, version, describing_configs(TOPIC, "", None));
+        conversation.ask(
+            line,
+            version,
+            describing_configs(BROKER, "1", Some(&["message.max.bytes", "no.such"])),
+        );
+        conversation.ask(line, version, describing_configs(BROKER, "9", Some(&["message.max.bytes"])));
+        conversation.ask(line, version, describing_configs(BROKER, "one", Some(&["message.max.bytes"])));
+        conversation.ask(line, version, describing_configs(99, "x", None));
     }
-    talk.ask(line, 4, describing_configs(TOPIC, "configs", None));
-    talk.ask(line, 4, describing_configs(TOPIC, "configs", Some(&[])));
+    conversation.ask(line, 4, describing_configs(TOPIC, "configs", None));
+    conversation.ask(line, 4, describing_configs(TOPIC, "configs", Some(&[])));
 
     let set = |name: &str, operation: i8, value: Option<&str>| {
         AlterableConfig::default()
@@ -299,8 +319,8 @@ pub(crate) fn configs(talk: &mut Talk) {
                 .with_configs(configs),
         ])
     };
-    let now = |talk: &mut Talk, name: &'static str, wanted: fn(Option<&str>) -> bool| {
-        talk.until(
+    let now = |conversation: &mut Conversation, name: &'static str, wanted: fn(Option<&str>) -> bool| {
+        conversation.until(
             line,
             4,
             describing_configs(TOPIC, "configs", Some(&["retention.ms", "cleanup.policy"])),
@@ -314,33 +334,41 @@ pub(crate) fn configs(talk: &mut Talk) {
         );
     };
     for version in 0..=1 {
-        talk.ask(
+        conversation.ask(
             line,
             version,
             alter(TOPIC, "configs", vec![set("retention.ms", 0, Some("12345"))]).with_validate_only(true),
         );
-        talk.ask(line, version, alter(TOPIC, "configs", vec![set("retention.ms", 0, Some("12345"))]));
-        now(talk, "retention.ms", |value| value == Some("12345"));
-        talk.ask(line, version, alter(TOPIC, "configs", vec![set("retention.ms", 1, None)]));
-        now(talk, "retention.ms", |value| value != Some("12345"));
-        talk.ask(line, version, alter(TOPIC, "configs", vec![set("cleanup.policy", 2, Some("delete"))]));
-        now(talk, "cleanup.policy", |value| value == Some("compact,delete"));
-        talk.ask(line, version, alter(TOPIC, "configs", vec![set("cleanup.policy", 3, Some("delete"))]));
-        now(talk, "cleanup.policy", |value| value == Some("compact"));
-        talk.ask(line, version, alter(TOPIC, "configs", vec![set("retention.ms", 0, Some("never"))]));
-        talk.ask(line, version, alter(TOPIC, "configs", vec![set("no.such", 0, Some("1"))]));
-        talk.ask(line, version, alter(TOPIC, "configs", vec![set("no.such", 1, None)]));
-        talk.ask(line, version, alter(TOPIC, "configs", vec![set("retention.ms", 0, None)]));
-        talk.ask(line, version, alter(TOPIC, "configs", vec![set("retention.ms", 2, Some("1"))]));
-        talk.ask(line, version, alter(TOPIC, "configs", vec![set("retention.ms", 9, Some("1"))]));
-        talk.ask(
+        conversation.ask(line, version, alter(TOPIC, "configs", vec![set("retention.ms", 0, Some("12345"))]));
+        now(conversation, "retention.ms", |value| value == Some("12345"));
+        conversation.ask(line, version, alter(TOPIC, "configs", vec![set("retention.ms", 1, None)]));
+        now(conversation, "retention.ms", |value| value != Some("12345"));
+        conversation.ask(
+            line,
+            version,
+            alter(TOPIC, "configs", vec![set("cleanup.policy", 2, Some("delete"))]),
+        );
+        now(conversation, "cleanup.policy", |value| value == Some("compact,delete"));
+        conversation.ask(
+            line,
+            version,
+            alter(TOPIC, "configs", vec![set("cleanup.policy", 3, Some("delete"))]),
+        );
+        now(conversation, "cleanup.policy", |value| value == Some("compact"));
+        conversation.ask(line, version, alter(TOPIC, "configs", vec![set("retention.ms", 0, Some("never"))]));
+        conversation.ask(line, version, alter(TOPIC, "configs", vec![set("no.such", 0, Some("1"))]));
+        conversation.ask(line, version, alter(TOPIC, "configs", vec![set("no.such", 1, None)]));
+        conversation.ask(line, version, alter(TOPIC, "configs", vec![set("retention.ms", 0, None)]));
+        conversation.ask(line, version, alter(TOPIC, "configs", vec![set("retention.ms", 2, Some("1"))]));
+        conversation.ask(line, version, alter(TOPIC, "configs", vec![set("retention.ms", 9, Some("1"))]));
+        conversation.ask(
             line,
             version,
             alter(TOPIC, "configs", vec![set("retention.ms", 0, Some("1")), set("retention.ms", 1, None)]),
         );
-        talk.ask(line, version, alter(TOPIC, "configs", vec![]));
-        talk.ask(line, version, alter(TOPIC, "unknown", vec![set("retention.ms", 0, Some("1"))]));
-        talk.ask(line, version, alter(TOPIC, "bad name", vec![set("retention.ms", 0, Some("1"))]));
-        talk.ask(line, version, alter(99, "x", vec![set("retention.ms", 0, Some("1"))]));
+        conversation.ask(line, version, alter(TOPIC, "configs", vec![]));
+        conversation.ask(line, version, alter(TOPIC, "unknown", vec![set("retention.ms", 0, Some("1"))]));
+        conversation.ask(line, version, alter(TOPIC, "bad name", vec![set("retention.ms", 0, Some("1"))]));
+        conversation.ask(line, version, alter(99, "x", vec![set("retention.ms", 0, Some("1"))]));
     }
 }

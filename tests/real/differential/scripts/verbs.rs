@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::differential::{
     batch::Batch,
-    talk::{Line, Talk, s},
+    conversation::{Conversation, Line, s},
 };
 
 /// An existing topic.
@@ -55,26 +55,26 @@ pub(crate) fn creating(topics: Vec<CreatableTopic>) -> CreateTopicsRequest {
 
 /// Creates a topic and waits until the broker leads it.
 pub(crate) fn topic(
-    talk: &mut Talk,
+    conversation: &mut Conversation,
     line: Line,
     name: &str,
     partitions: i32,
     configs: &[(&str, &str)],
 ) -> Topic {
-    talk.ask(line, 7, creating(vec![new_topic(name, partitions, configs)]));
-    seen(talk, line, name)
+    conversation.ask(line, 7, creating(vec![new_topic(name, partitions, configs)]));
+    seen(conversation, line, name)
 }
 
 /// Waits until the broker leads a topic.
-pub(crate) fn seen(talk: &mut Talk, line: Line, name: &str) -> Topic {
-    let answer = talk.until(line, 12, metadata_of(&[name]), |answer| {
+pub(crate) fn seen(conversation: &mut Conversation, line: Line, name: &str) -> Topic {
+    let answer = conversation.until(line, 12, metadata_of(&[name]), |answer| {
         answer
             .topics
             .iter()
             .all(|topic| topic.error_code == 0 && topic.partitions.iter().all(|p| p.error_code == 0))
     });
     for partition in answer.topics.iter().flat_map(|topic| &topic.partitions) {
-        talk.settle(line, 5, listing(name, partition.partition_index, -1), |answer| {
+        conversation.settle(line, 5, listing(name, partition.partition_index, -1), |answer| {
             answer
                 .topics
                 .iter()
@@ -94,13 +94,25 @@ pub(crate) fn producing(version: i16, topic: &Topic, partition: i32, records: By
     ProduceRequest::default().with_acks(-1).with_timeout_ms(5000).with_topic_data(vec![data])
 }
 
-pub(crate) fn produce(talk: &mut Talk, line: Line, topic: &Topic, batch: &Batch) -> ProduceResponse {
-    talk.ask(line, 12, producing(12, topic, 0, batch.bytes()))
+pub(crate) fn produce(
+    conversation: &mut Conversation,
+    line: Line,
+    topic: &Topic,
+    batch: &Batch,
+) -> ProduceResponse {
+    conversation.ask(line, 12, producing(12, topic, 0, batch.bytes()))
 }
 
-pub(crate) fn produce_in(talk: &mut Talk, line: Line, version: i16, id: &str, topic: &Topic, batch: &Batch) {
+pub(crate) fn produce_in(
+    conversation: &mut Conversation,
+    line: Line,
+    version: i16,
+    id: &str,
+    topic: &Topic,
+    batch: &Batch,
+) {
     let request = producing(version, topic, 0, batch.bytes()).with_transactional_id(Some(s(id)));
-    talk.ask(line, version, request);
+    conversation.ask(line, version, request);
 }
 
 /// A fetch of one partition of a topic without a session.
@@ -131,17 +143,18 @@ pub(crate) fn listing(topic: &str, partition: i32, timestamp: i64) -> ListOffset
 }
 
 /// Makes sure that a group's coordinator exists; the first request for it creates the internal topic.
-pub(crate) fn coordinator(talk: &mut Talk, line: Line, key: &str, kind: i8) {
+pub(crate) fn coordinator(conversation: &mut Conversation, line: Line, key: &str, kind: i8) {
     let request = FindCoordinatorRequest::default().with_key_type(kind).with_coordinator_keys(vec![s(key)]);
-    talk.until(line, 4, request, |answer| answer.coordinators.iter().all(|found| found.error_code == 0));
+    conversation
+        .until(line, 4, request, |answer| answer.coordinators.iter().all(|found| found.error_code == 0));
     if kind == 0 {
         let describe = DescribeGroupsRequest::default().with_groups(vec![s(key)]);
-        talk.until(line, 5, describe, |answer| {
+        conversation.until(line, 5, describe, |answer| {
             answer.groups.iter().all(|group| !matches!(group.error_code, 14..=16))
         });
     } else {
         let describe = DescribeTransactionsRequest::default().with_transactional_ids(vec![s(key)]);
-        talk.until(line, 0, describe, |answer| {
+        conversation.until(line, 0, describe, |answer| {
             answer.transaction_states.iter().all(|state| !matches!(state.error_code, 14..=16))
         });
     }
@@ -290,9 +303,9 @@ pub(crate) fn beginning(id: Option<&str>) -> InitProducerIdRequest {
 }
 
 /// A producer with an id and an epoch; waits while an earlier transaction of it is being completed.
-pub(crate) fn producer(talk: &mut Talk, line: Line, version: i16, id: &str) -> (i64, i16) {
-    let answer =
-        talk.until(line, version, beginning(Some(id)), |answer| !matches!(answer.error_code, 51 | 14..=16));
+pub(crate) fn producer(conversation: &mut Conversation, line: Line, version: i16, id: &str) -> (i64, i16) {
+    let answer = conversation
+        .until(line, version, beginning(Some(id)), |answer| !matches!(answer.error_code, 51 | 14..=16));
     (*answer.producer_id, answer.producer_epoch)
 }
 
@@ -325,8 +338,8 @@ pub(crate) fn adding(
 }
 
 /// Waits while an earlier transaction is being completed.
-pub(crate) fn add(talk: &mut Talk, line: Line, id: &str, producer: (i64, i16), topic: &str) {
-    talk.until(line, 3, adding(3, id, producer, &[(topic, &[0])]), |answer| {
+pub(crate) fn add(conversation: &mut Conversation, line: Line, id: &str, producer: (i64, i16), topic: &str) {
+    conversation.until(line, 3, adding(3, id, producer, &[(topic, &[0])]), |answer| {
         answer.results_by_topic_v3_and_below.iter().all(|topic| {
             topic.results_by_partition.iter().all(|partition| partition.partition_error_code != 51)
         })
@@ -342,9 +355,9 @@ pub(crate) fn ending(id: &str, producer: (i64, i16), committed: bool) -> EndTxnR
 }
 
 /// Waits until the markers of a transaction are written.
-pub(crate) fn completed(talk: &mut Talk, line: Line, id: &str) {
+pub(crate) fn completed(conversation: &mut Conversation, line: Line, id: &str) {
     let request = DescribeTransactionsRequest::default().with_transactional_ids(vec![s(id)]);
-    talk.until(line, 0, request, |answer| {
+    conversation.until(line, 0, request, |answer| {
         answer.transaction_states.iter().all(|state| !state.transaction_state.starts_with("Prepare"))
     });
 }

@@ -23,7 +23,7 @@ use super::{
 };
 
 /// One connection to a listener with SASL.
-struct Talk {
+struct Connection {
     gate: Gate,
     sasl: Sasl,
     now: Now,
@@ -44,7 +44,7 @@ fn start() -> Instant {
     Instant::now()
 }
 
-impl Talk {
+impl Connection {
     fn new(lifetime: Option<Duration>) -> Self {
         let mut sasl = Sasl::new(lifetime, 7);
         sasl.set_user(SaslMechanism::Plain, "alice", "wonder");
@@ -128,66 +128,66 @@ fn refused(taken: Taken<SaslAuthenticateResponse>) -> String {
 
 #[test]
 fn a_request_before_authentication_closes_the_connection() {
-    assert_eq!(Talk::new(None).metadata(), "closed");
-    let mut talk = Talk::new(None);
-    assert!(matches!(talk.authenticate("\0alice\0wonder"), Taken::Closed), "SaslHandshake comes first");
-    let mut talk = Talk::new(None);
-    assert!(matches!(talk.handshake("PLAIN"), Taken::Answered(_)));
-    assert_eq!(talk.metadata(), "closed");
+    assert_eq!(Connection::new(None).metadata(), "closed");
+    let mut connection = Connection::new(None);
+    assert!(matches!(connection.authenticate("\0alice\0wonder"), Taken::Closed), "SaslHandshake comes first");
+    let mut connection = Connection::new(None);
+    assert!(matches!(connection.handshake("PLAIN"), Taken::Answered(_)));
+    assert_eq!(connection.metadata(), "closed");
     for short in [&b""[..], b"\0", b"\0\x11", b"\0\x11\0\x01", b"\x7f\xff\0\0\0\0\0\0"] {
-        assert_eq!(Talk::new(None).admit(Bytes::copy_from_slice(short)), Decision::Close, "{short:?}");
+        assert_eq!(Connection::new(None).admit(Bytes::copy_from_slice(short)), Decision::Close, "{short:?}");
     }
 }
 
 #[test]
 fn versions_may_be_asked_for_once_and_again_after_a_refusal() {
     let versions = ApiVersionsRequest::default();
-    let mut talk = Talk::new(None);
+    let mut connection = Connection::new(None);
     let mut frame = BytesMut::from(&[0, 18, 0, 9, 0, 0, 0, 1, 255, 255][..]);
     frame.extend_from_slice(&[0, 0]);
-    assert_eq!(talk.admit(frame.freeze()), Decision::Pass, "the model refuses version 9");
-    assert!(matches!(talk.ask(3, &versions), Taken::Passed));
-    assert!(matches!(talk.ask(3, &versions), Taken::Closed));
+    assert_eq!(connection.admit(frame.freeze()), Decision::Pass, "the model refuses version 9");
+    assert!(matches!(connection.ask(3, &versions), Taken::Passed));
+    assert!(matches!(connection.ask(3, &versions), Taken::Closed));
 }
 
 #[test]
 fn a_mechanism_that_is_not_taken_is_answered_with_those_that_are() {
-    let mut talk = Talk::new(None);
-    let Taken::Refused(answer) = talk.handshake("GSSAPI") else { panic!("not refused") };
+    let mut connection = Connection::new(None);
+    let Taken::Refused(answer) = connection.handshake("GSSAPI") else { panic!("not refused") };
     assert_eq!(answer.error_code, ResponseError::UnsupportedSaslMechanism.code());
     let names: Vec<_> = answer.mechanisms.iter().map(|name| name.as_str()).collect();
     assert_eq!(names, ["PLAIN", "OAUTHBEARER"]);
-    assert_eq!(talk.metadata(), "closed");
+    assert_eq!(connection.metadata(), "closed");
 }
 
 #[test]
 fn a_user_is_authenticated_with_the_current_password_only() {
-    let mut talk = Talk::new(None);
-    let Taken::Answered(answer) = talk.log_in("alice", "wonder") else { panic!("not let in") };
+    let mut connection = Connection::new(None);
+    let Taken::Answered(answer) = connection.log_in("alice", "wonder") else { panic!("not let in") };
     assert_eq!((answer.error_code, answer.session_lifetime_ms), (0, 0));
-    assert_eq!(talk.metadata(), "passed");
+    assert_eq!(connection.metadata(), "passed");
     // The model answers ILLEGAL_SASL_STATE: there is no session that expires.
-    assert!(matches!(talk.handshake("PLAIN"), Taken::Passed));
-    assert!(matches!(talk.authenticate("\0alice\0wonder"), Taken::Passed));
+    assert!(matches!(connection.handshake("PLAIN"), Taken::Passed));
+    assert!(matches!(connection.authenticate("\0alice\0wonder"), Taken::Passed));
 
-    talk.gate = Gate::new();
-    talk.sasl.set_user(SaslMechanism::Plain, "alice", "land");
-    let why = refused(talk.log_in("alice", "wonder"));
+    connection.gate = Gate::new();
+    connection.sasl.set_user(SaslMechanism::Plain, "alice", "land");
+    let why = refused(connection.log_in("alice", "wonder"));
     assert_eq!(why, "Authentication failed: Invalid username or password");
-    assert_eq!(talk.metadata(), "closed");
-    talk.gate = Gate::new();
-    assert!(matches!(talk.log_in("alice", "land"), Taken::Answered(_)));
-    talk.gate = Gate::new();
-    talk.sasl.users.remove(SaslMechanism::Plain, "alice");
-    assert_eq!(refused(talk.log_in("alice", "land")), why);
+    assert_eq!(connection.metadata(), "closed");
+    connection.gate = Gate::new();
+    assert!(matches!(connection.log_in("alice", "land"), Taken::Answered(_)));
+    connection.gate = Gate::new();
+    connection.sasl.users.remove(SaslMechanism::Plain, "alice");
+    assert_eq!(refused(connection.log_in("alice", "land")), why);
 }
 
 #[test]
 fn plain_is_refused_in_kafkas_words() {
     let message = |message: &str| {
-        let mut talk = Talk::new(None);
-        assert!(matches!(talk.handshake("PLAIN"), Taken::Answered(_)));
-        talk.authenticate(message)
+        let mut connection = Connection::new(None);
+        assert!(matches!(connection.handshake("PLAIN"), Taken::Answered(_)));
+        connection.authenticate(message)
     };
     for (sent, says) in [
         ("\0\0wonder", "Authentication failed: username not specified"),
@@ -211,55 +211,55 @@ fn plain_is_refused_in_kafkas_words() {
 #[test]
 fn a_session_ends_unless_it_is_renewed() {
     let lifetime = Duration::from_secs(10);
-    let mut talk = Talk::new(Some(lifetime));
-    let Taken::Answered(answer) = talk.log_in("alice", "wonder") else { panic!("not let in") };
+    let mut connection = Connection::new(Some(lifetime));
+    let Taken::Answered(answer) = connection.log_in("alice", "wonder") else { panic!("not let in") };
     assert_eq!(answer.session_lifetime_ms, 10_000);
-    talk.wait(lifetime);
-    assert_eq!(talk.metadata(), "passed", "to the millisecond");
-    let Taken::Answered(answer) = talk.log_in("alice", "wonder") else { panic!("not renewed") };
+    connection.wait(lifetime);
+    assert_eq!(connection.metadata(), "passed", "to the millisecond");
+    let Taken::Answered(answer) = connection.log_in("alice", "wonder") else { panic!("not renewed") };
     assert_eq!(answer.session_lifetime_ms, 10_000);
     // Not twice within a second.
-    assert!(matches!(talk.handshake("PLAIN"), Taken::Passed));
-    talk.wait(lifetime + Duration::from_millis(1));
-    assert!(matches!(talk.handshake("PLAIN"), Taken::Answered(_)), "late, and taken");
-    assert_eq!(talk.metadata(), "closed", "but nothing in between");
+    assert!(matches!(connection.handshake("PLAIN"), Taken::Passed));
+    connection.wait(lifetime + Duration::from_millis(1));
+    assert!(matches!(connection.handshake("PLAIN"), Taken::Answered(_)), "late, and taken");
+    assert_eq!(connection.metadata(), "closed", "but nothing in between");
 
-    let mut talk = Talk::new(Some(lifetime));
-    assert!(matches!(talk.log_in("alice", "wonder"), Taken::Answered(_)));
-    talk.wait(lifetime + Duration::from_millis(1));
-    assert_eq!(talk.metadata(), "closed");
+    let mut connection = Connection::new(Some(lifetime));
+    assert!(matches!(connection.log_in("alice", "wonder"), Taken::Answered(_)));
+    connection.wait(lifetime + Duration::from_millis(1));
+    assert_eq!(connection.metadata(), "closed");
 }
 
 #[test]
 fn reauthentication_cannot_change_the_principal() {
-    let mut talk = Talk::new(Some(Duration::from_secs(10)));
-    assert!(matches!(talk.log_in("alice", "wonder"), Taken::Answered(_)));
-    let why = refused(talk.log_in("bob", "builder"));
+    let mut connection = Connection::new(Some(Duration::from_secs(10)));
+    assert!(matches!(connection.log_in("alice", "wonder"), Taken::Answered(_)));
+    let why = refused(connection.log_in("bob", "builder"));
     assert_eq!(why, "Cannot change principals during re-authentication from User.alice: User.bob");
-    assert_eq!(talk.metadata(), "closed");
+    assert_eq!(connection.metadata(), "closed");
 
-    let mut talk = Talk::new(Some(Duration::from_secs(10)));
-    assert!(matches!(talk.log_in("alice", "wonder"), Taken::Answered(_)));
+    let mut connection = Connection::new(Some(Duration::from_secs(10)));
+    assert!(matches!(connection.log_in("alice", "wonder"), Taken::Answered(_)));
     // Kafka reports no error yet, and closes the connection at the next request.
-    assert!(matches!(talk.handshake("OAUTHBEARER"), Taken::Answered(answer) if answer.error_code == 0));
-    assert!(matches!(talk.authenticate("n,,\x01auth=Bearer x\x01\x01"), Taken::Closed));
+    assert!(matches!(connection.handshake("OAUTHBEARER"), Taken::Answered(answer) if answer.error_code == 0));
+    assert!(matches!(connection.authenticate("n,,\x01auth=Bearer x\x01\x01"), Taken::Closed));
 
-    let mut talk = Talk::new(Some(Duration::from_secs(10)));
-    assert!(matches!(talk.log_in("alice", "wonder"), Taken::Answered(_)));
-    assert!(refused(talk.log_in("alice", "builder")).contains("Invalid username or password"));
+    let mut connection = Connection::new(Some(Duration::from_secs(10)));
+    assert!(matches!(connection.log_in("alice", "wonder"), Taken::Answered(_)));
+    assert!(refused(connection.log_in("alice", "builder")).contains("Invalid username or password"));
 }
 
 #[test]
 fn messages_come_bare_after_the_first_version_of_the_handshake() {
-    let mut talk = Talk::new(None);
+    let mut connection = Connection::new(None);
     let plain = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str("PLAIN"));
-    assert!(matches!(talk.ask(0, &plain), Taken::Answered(_)));
-    let answer = talk.admit(Bytes::from_static(b"\0alice\0wonder"));
+    assert!(matches!(connection.ask(0, &plain), Taken::Answered(_)));
+    let answer = connection.admit(Bytes::from_static(b"\0alice\0wonder"));
     assert_eq!(answer, Decision::Answer(Bytes::from_static(&[0, 0, 0, 0])));
-    assert_eq!(talk.metadata(), "passed");
-    let mut talk = Talk::new(None);
-    assert!(matches!(talk.ask(0, &plain), Taken::Answered(_)));
-    assert_eq!(talk.admit(Bytes::from_static(b"\0alice\0builder")), Decision::Close);
+    assert_eq!(connection.metadata(), "passed");
+    let mut connection = Connection::new(None);
+    assert!(matches!(connection.ask(0, &plain), Taken::Answered(_)));
+    assert_eq!(connection.admit(Bytes::from_static(b"\0alice\0builder")), Decision::Close);
 }
 
 /// RFC 7677, section 3.
@@ -322,21 +322,22 @@ fn token(header: &str, claims: &str) -> String {
 
 #[test]
 fn a_session_ends_with_the_token_that_it_began_with() {
-    let mut talk = Talk::new(Some(Duration::from_secs(3600)));
+    let mut connection = Connection::new(Some(Duration::from_secs(3600)));
     let alices = token(r#"{"alg":"none"}"#, r#"{"sub":"alice","iat":999.5,"exp":1030}"#);
-    assert!(matches!(talk.handshake("OAUTHBEARER"), Taken::Answered(_)));
-    let Taken::Answered(answer) = talk.authenticate(&format!("n,,\x01auth=Bearer {alices}\x01\x01")) else {
+    assert!(matches!(connection.handshake("OAUTHBEARER"), Taken::Answered(_)));
+    let Taken::Answered(answer) = connection.authenticate(&format!("n,,\x01auth=Bearer {alices}\x01\x01"))
+    else {
         panic!("not let in")
     };
     assert_eq!((answer.error_code, answer.session_lifetime_ms), (0, 30_000));
-    talk.wait(Duration::from_millis(30_001));
-    assert_eq!(talk.metadata(), "closed");
+    connection.wait(Duration::from_millis(30_001));
+    assert_eq!(connection.metadata(), "closed");
 }
 
 #[test]
 fn a_token_that_is_not_valid_is_told_of_and_then_refused() {
     let none = r#"{"alg":"none"}"#;
-    let users = Talk::new(None).sasl.users;
+    let users = Connection::new(None).sasl.users;
     for (token, what) in [
         (token(none, r#"{"sub":"alice","exp":1000}"#), "it has ended"),
         (token(none, r#"{"sub":"alice","iat":1001,"exp":2000}"#), "it has not begun"),
@@ -362,8 +363,8 @@ fn a_token_that_is_not_valid_is_told_of_and_then_refused() {
 
 #[test]
 fn passwords_are_not_printed() {
-    let talk = Talk::new(None);
+    let connection = Connection::new(None);
     let builder = crate::Cluster::builder().sasl_user(SaslMechanism::Plain, "alice", "wonder");
-    let printed = format!("{:?} {builder:?}", talk.sasl);
+    let printed = format!("{:?} {builder:?}", connection.sasl);
     assert!(printed.contains("alice") && !printed.contains("wonder"), "{printed}");
 }

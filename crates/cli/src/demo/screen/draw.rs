@@ -1,10 +1,10 @@
-//! Draws the board on a canvas.
+//! Draws the dashboard on a canvas.
 
 use std::{collections::VecDeque, time::Duration};
 
 use super::canvas::{Canvas, Colour, Style};
 use crate::demo::{
-    board::{Board, Member, MemberStatus, Partition, Series},
+    dashboard::{Dashboard, Member, MemberStatus, Partition, Series},
     text::{count, grouped, seconds},
 };
 
@@ -32,43 +32,49 @@ const MEMBERS: usize = 3;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// Draws the whole page.
-pub(crate) fn draw(board: &Board, canvas: &mut Canvas) {
+pub(crate) fn draw(dashboard: &Dashboard, canvas: &mut Canvas) {
     let right = canvas.width.min(WIDEST).saturating_sub(LEFT);
-    head(board, canvas, right);
-    partitions(board, canvas, right, 3);
-    members(board, canvas, right, 9);
-    rates(board, canvas, right, 10 + MEMBERS);
-    totals(board, canvas, 14 + MEMBERS);
-    log(board, canvas, 16 + MEMBERS);
+    head(dashboard, canvas, right);
+    partitions(dashboard, canvas, right, 3);
+    members(dashboard, canvas, right, 9);
+    rates(dashboard, canvas, right, 10 + MEMBERS);
+    totals(dashboard, canvas, 14 + MEMBERS);
+    log(dashboard, canvas, 16 + MEMBERS);
 }
 
-fn head(board: &Board, canvas: &mut Canvas, right: usize) {
+fn head(dashboard: &Dashboard, canvas: &mut Canvas, right: usize) {
     let x = canvas.put(LEFT, 0, "offtake demo", Style::ink(ACCENT).bold());
-    canvas.put(x + 2, 0, &format!("one group reads `orders` from {}", board.broker), Style::FAINT);
-    canvas.put_before(right, 0, &format!("{} of {}", seconds(board.at), seconds(board.length)), Style::PLAIN);
+    canvas.put(x + 2, 0, &format!("one group reads `orders` from {}", dashboard.broker), Style::FAINT);
+    canvas.put_before(
+        right,
+        0,
+        &format!("{} of {}", seconds(dashboard.at), seconds(dashboard.length)),
+        Style::PLAIN,
+    );
     let width = right.saturating_sub(LEFT);
-    let gone = board.at.min(board.length).as_millis() * width as u128 / board.length.as_millis().max(1);
+    let gone =
+        dashboard.at.min(dashboard.length).as_millis() * width as u128 / dashboard.length.as_millis().max(1);
     let gone = usize::try_from(gone).unwrap_or(width);
     let x = canvas.put(LEFT, 1, &"━".repeat(gone), Style::ink(ACCENT));
     canvas.put(x, 1, &"─".repeat(width.saturating_sub(gone)), Style::ink(UNOWNED));
 }
 
-fn partitions(board: &Board, canvas: &mut Canvas, right: usize, top: usize) {
+fn partitions(dashboard: &Dashboard, canvas: &mut Canvas, right: usize, top: usize) {
     for (row, label) in ["partition", "owner", "", "lag"].into_iter().enumerate() {
         canvas.put(LEFT, top + row, label, Style::FAINT);
     }
     let room = right.saturating_sub(INDENT);
-    let pitch = (room / board.partitions.len().max(1)).clamp(4, 8);
+    let pitch = (room / dashboard.partitions.len().max(1)).clamp(4, 8);
     let wide = pitch - 1;
-    for (index, partition) in board.partitions.iter().enumerate() {
+    for (index, partition) in dashboard.partitions.iter().enumerate() {
         let x = INDENT + index * pitch;
         canvas.put(x, top, &centred(&index.to_string(), wide), Style::FAINT);
-        let (paper, mark) = owner(board, partition);
+        let (paper, mark) = owner(dashboard, partition);
         let block = Style::ink(if partition.owner.is_some() { BLACK } else { Colour(250) }).on(paper).bold();
         canvas.put(x, top + 1, &centred(&mark, wide), block);
         let fresh = partition.owner.is_some()
             && partition.changed > Duration::ZERO
-            && board.at.saturating_sub(partition.changed) < FRESH;
+            && dashboard.at.saturating_sub(partition.changed) < FRESH;
         canvas.put(x, top + 2, &centred(if fresh { "new" } else { "" }, wide), block);
         let ink = if partition.owner.is_some() { paper } else { Colour(244) };
         let bar = match partition.lag {
@@ -85,15 +91,15 @@ fn partitions(board: &Board, canvas: &mut Canvas, right: usize, top: usize) {
     }
 }
 
-fn owner(board: &Board, partition: &Partition) -> (Colour, String) {
+fn owner(dashboard: &Dashboard, partition: &Partition) -> (Colour, String) {
     match partition.owner {
-        Some(owner) if owner < board.members.len() => (colour(owner), (owner + 1).to_string()),
+        Some(owner) if owner < dashboard.members.len() => (colour(owner), (owner + 1).to_string()),
         _ => (UNOWNED, "·".to_owned()),
     }
 }
 
-fn members(board: &Board, canvas: &mut Canvas, right: usize, top: usize) {
-    let mut shown: Vec<(usize, &Member)> = board.members.iter().enumerate().collect();
+fn members(dashboard: &Dashboard, canvas: &mut Canvas, right: usize, top: usize) {
+    let mut shown: Vec<(usize, &Member)> = dashboard.members.iter().enumerate().collect();
     // Members that have left are shown while there is room.
     while shown.len() > MEMBERS
         && let Some(gone) = shown.iter().position(|(_, member)| member.status == MemberStatus::Gone)
@@ -106,7 +112,7 @@ fn members(board: &Board, canvas: &mut Canvas, right: usize, top: usize) {
         let style = if gone { Style::FAINT } else { Style::ink(colour(index)) };
         canvas.put(LEFT, y, if gone { "○" } else { "●" }, style);
         canvas.put(LEFT + 2, y, &member.name, if gone { Style::FAINT } else { style.bold() });
-        let owned = board.owned(index).len();
+        let owned = dashboard.owned(index).len();
         let doing = match member.status {
             MemberStatus::Joining => "joining …".to_owned(),
             MemberStatus::Gone => "left".to_owned(),
@@ -115,7 +121,7 @@ fn members(board: &Board, canvas: &mut Canvas, right: usize, top: usize) {
         };
         canvas.put(INDENT, y, &doing, if gone { Style::FAINT } else { Style::PLAIN });
         if !gone {
-            canvas.put(SPARK, y, &curve(board, &member.handled.rates, right, peak(board)), style);
+            canvas.put(SPARK, y, &curve(dashboard, &member.handled.rates, right, peak(dashboard)), style);
             canvas.put_before(right.saturating_sub(16), y, &per_second(&member.handled), Style::PLAIN);
         }
         canvas.put_before(right, y, &format!("{} handled", grouped(member.handled.total)), Style::FAINT);
@@ -123,51 +129,51 @@ fn members(board: &Board, canvas: &mut Canvas, right: usize, top: usize) {
 }
 
 /// The peak over all members, which are drawn on one scale, so that they can be compared.
-fn peak(board: &Board) -> u64 {
-    let rates = board.members.iter().flat_map(|member| &member.handled.rates);
+fn peak(dashboard: &Dashboard) -> u64 {
+    let rates = dashboard.members.iter().flat_map(|member| &member.handled.rates);
     rates.copied().max().unwrap_or(0)
 }
 
-fn rates(board: &Board, canvas: &mut Canvas, right: usize, top: usize) {
-    let both = board.produced.rates.iter().chain(&board.handled.rates).copied().max().unwrap_or(0);
-    let series = [("produced", &board.produced, Colour(250)), ("handled", &board.handled, ACCENT)];
+fn rates(dashboard: &Dashboard, canvas: &mut Canvas, right: usize, top: usize) {
+    let both = dashboard.produced.rates.iter().chain(&dashboard.handled.rates).copied().max().unwrap_or(0);
+    let series = [("produced", &dashboard.produced, Colour(250)), ("handled", &dashboard.handled, ACCENT)];
     for (y, (label, series, ink)) in (top..).zip(series) {
         canvas.put(LEFT, y, label, Style::FAINT);
         canvas.put(INDENT, y, &grouped(series.total), Style::BOLD);
-        canvas.put(SPARK, y, &curve(board, &series.rates, right, both), Style::ink(ink));
+        canvas.put(SPARK, y, &curve(dashboard, &series.rates, right, both), Style::ink(ink));
         canvas.put_before(right.saturating_sub(16), y, &per_second(series), Style::BOLD);
     }
-    let highest = board.lag.iter().copied().max().unwrap_or(0);
+    let highest = dashboard.lag.iter().copied().max().unwrap_or(0);
     canvas.put(LEFT, top + 2, "lag", Style::FAINT);
-    canvas.put(INDENT, top + 2, &grouped(board.totals.waiting()), Style::BOLD);
-    canvas.put(SPARK, top + 2, &curve(board, &board.lag, right, highest), Style::ink(Colour(214)));
+    canvas.put(INDENT, top + 2, &grouped(dashboard.totals.waiting()), Style::BOLD);
+    canvas.put(SPARK, top + 2, &curve(dashboard, &dashboard.lag, right, highest), Style::ink(Colour(214)));
 }
 
 /// A sparkline between its label and its figures. Samples of one moment are in one column.
-fn curve(board: &Board, samples: &VecDeque<u64>, right: usize, peak: u64) -> String {
+fn curve(dashboard: &Dashboard, samples: &VecDeque<u64>, right: usize, peak: u64) -> String {
     let room = right.saturating_sub(SPARK + 26);
-    sparkline(samples, room.min(board.lag.len()), peak)
+    sparkline(samples, room.min(dashboard.lag.len()), peak)
 }
 
-fn totals(board: &Board, canvas: &mut Canvas, y: usize) {
-    let totals = board.totals;
+fn totals(dashboard: &Dashboard, canvas: &mut Canvas, y: usize) {
+    let totals = dashboard.totals;
     let mut x = LEFT;
     for (label, figure, ink) in [
         ("processed", totals.processed, Colour(78)),
         ("retried", totals.retried, Colour(214)),
         ("dead letters", totals.dead_lettered, RED),
         ("repeated", totals.repeated, Colour(250)),
-        ("rebalances", board.rebalances(), ACCENT),
+        ("rebalances", dashboard.rebalances(), ACCENT),
     ] {
         let end = canvas.put(x, y, label, Style::FAINT);
         x = canvas.put(end + 1, y, &grouped(figure), Style::ink(ink).bold()) + 3;
     }
 }
 
-fn log(board: &Board, canvas: &mut Canvas, top: usize) {
+fn log(dashboard: &Dashboard, canvas: &mut Canvas, top: usize) {
     let room = canvas.height.saturating_sub(top);
-    let skip = board.log.len().saturating_sub(room);
-    for (y, line) in (top..).zip(board.log.iter().skip(skip)) {
+    let skip = dashboard.log.len().saturating_sub(room);
+    for (y, line) in (top..).zip(dashboard.log.iter().skip(skip)) {
         canvas.put_before(LEFT + 6, y, &seconds(line.at), Style::FAINT);
         let style = line.member.map_or(Style::FAINT, |member| Style::ink(colour(member)));
         canvas.put(LEFT + 8, y, "│", style);
@@ -215,33 +221,33 @@ mod tests {
     use super::*;
 
     /// Two members share four partitions, one of which has just moved to a third, and one has no owner.
-    fn board() -> Board {
-        let mut board = Board::new(4, Duration::from_secs(15), "127.0.0.1:9".to_owned());
+    fn dashboard() -> Dashboard {
+        let mut dashboard = Dashboard::new(4, Duration::from_secs(15), "127.0.0.1:9".to_owned());
         for name in ["member-1", "member-2", "member-3"] {
-            board.joins(name.to_owned());
+            dashboard.joins(name.to_owned());
         }
-        board.assigned(0, &[0], Some(1));
-        board.assigned(1, &[1], Some(1));
-        board.at = Duration::from_secs(6);
-        board.assigned(2, &[2], Some(2));
-        board.totals.produced = 1500;
-        board.totals.processed = 1200;
-        for (partition, lag) in board.partitions.iter_mut().zip([0, 70, 150, 250]) {
+        dashboard.assigned(0, &[0], Some(1));
+        dashboard.assigned(1, &[1], Some(1));
+        dashboard.at = Duration::from_secs(6);
+        dashboard.assigned(2, &[2], Some(2));
+        dashboard.totals.produced = 1500;
+        dashboard.totals.processed = 1200;
+        for (partition, lag) in dashboard.partitions.iter_mut().zip([0, 70, 150, 250]) {
             partition.lag = lag;
         }
-        board.produced.rates = VecDeque::from([100, 400, 800]);
-        board
+        dashboard.produced.rates = VecDeque::from([100, 400, 800]);
+        dashboard
     }
 
-    fn drawn(board: &Board) -> Canvas {
+    fn drawn(dashboard: &Dashboard) -> Canvas {
         let mut canvas = Canvas::new(80, 26);
-        draw(board, &mut canvas);
+        draw(dashboard, &mut canvas);
         canvas
     }
 
     #[test]
     fn a_partition_has_the_colour_and_number_of_its_owner_and_nobodys_is_grey() {
-        let canvas = drawn(&board());
+        let canvas = drawn(&dashboard());
         assert_eq!(canvas.text(4).split_whitespace().collect::<Vec<_>>(), ["owner", "1", "2", "3", "·"]);
         let papers: Vec<_> = (0..4).map(|index| canvas.style(INDENT + index * 8, 4).paper).collect();
         assert_eq!(papers, [Some(COLOURS[0]), Some(COLOURS[1]), Some(COLOURS[2]), Some(UNOWNED)]);
@@ -250,15 +256,15 @@ mod tests {
 
     #[test]
     fn a_partition_that_has_just_moved_is_marked_for_a_while() {
-        let mut board = board();
-        assert_eq!(drawn(&board).text(5).trim(), "new");
-        board.at += FRESH;
-        assert_eq!(drawn(&board).text(5).trim(), "");
+        let mut dashboard = dashboard();
+        assert_eq!(drawn(&dashboard).text(5).trim(), "new");
+        dashboard.at += FRESH;
+        assert_eq!(drawn(&dashboard).text(5).trim(), "");
     }
 
     #[test]
     fn lag_is_a_bar_and_a_number_a_partition() {
-        let canvas = drawn(&board());
+        let canvas = drawn(&dashboard());
         assert_eq!(
             canvas.text(6).split_whitespace().collect::<Vec<_>>(),
             ["lag", "·", "▃▃▃▃▃▃▃", "▅▅▅▅▅▅▅", "███████"]
@@ -268,10 +274,10 @@ mod tests {
 
     #[test]
     fn totals_and_log_are_there_on_a_terminal_of_24_lines() {
-        let mut board = board();
-        board.say(None, "the newest line");
+        let mut dashboard = dashboard();
+        dashboard.say(None, "the newest line");
         let mut canvas = Canvas::new(80, 24);
-        draw(&board, &mut canvas);
+        draw(&dashboard, &mut canvas);
         assert!(canvas.text(17).contains("processed 1,200"), "{}", canvas.text(17));
         assert!(canvas.text(23).contains("the newest line"), "{}", canvas.text(23));
     }
@@ -279,7 +285,7 @@ mod tests {
     #[test]
     fn no_size_is_too_small() {
         for (width, height) in [(0, 0), (1, 1), (10, 3), (40, 12)] {
-            draw(&board(), &mut Canvas::new(width, height));
+            draw(&dashboard(), &mut Canvas::new(width, height));
         }
     }
 

@@ -12,7 +12,7 @@ use offtake_group::{Event, RevocationId};
 use offtake_machine::{CallError, TopicPartition, Transmit};
 use offtake_wire::{ApiKey, Request, Response};
 
-use super::{BROKER, Callback, Invariant, Lane, Life, Message, Outstanding, What, World};
+use super::{BROKER, Callback, Invariant, Lane, Message, Outstanding, ProcessState, What, World};
 use crate::{
     coordinator::Caller,
     scenario::{Flaw, Scenario, millis},
@@ -51,7 +51,7 @@ impl World {
 
     pub(super) fn drive(&mut self, scenario: &Scenario, who: usize) {
         let now = scenario.at(self.now);
-        if self.processes[who].life != Life::Running {
+        if self.processes[who].life != ProcessState::Running {
             return;
         }
         loop {

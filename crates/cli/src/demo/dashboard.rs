@@ -34,7 +34,7 @@ pub(super) struct Member {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Partition {
-    /// The member that owns it, by its index in [`Board::members`].
+    /// The member that owns it, by its index in [`Dashboard::members`].
     pub(super) owner: Option<usize>,
     /// When its owner last changed.
     pub(super) changed: Duration,
@@ -84,7 +84,7 @@ pub(super) struct Line {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Board {
+pub(super) struct Dashboard {
     /// The time since the start.
     pub(super) at: Duration,
     /// The planned duration.
@@ -104,7 +104,7 @@ pub(super) struct Board {
     sampled: Duration,
 }
 
-impl Board {
+impl Dashboard {
     pub(super) fn new(partitions: usize, length: Duration, broker: String) -> Self {
         Self { length, broker, partitions: vec![Partition::default(); partitions], ..Self::default() }
     }
@@ -230,15 +230,15 @@ mod tests {
 
     #[test]
     fn a_partition_moves_from_one_member_to_the_next_and_the_log_says_so() {
-        let mut board = Board::new(4, Duration::from_secs(15), String::new());
-        let (a, b) = (board.joins("a".to_owned()), board.joins("b".to_owned()));
-        board.assigned(a, &[0, 1, 2, 3], Some(1));
-        board.revoked(a, &[2, 3]);
-        board.assigned(a, &[], Some(2));
-        board.assigned(b, &[3, 2], Some(3));
-        assert_eq!((board.owned(a), board.owned(b)), (vec![0, 1], vec![2, 3]));
-        assert_eq!(board.rebalances(), 3);
-        let said: Vec<_> = board.log.iter().map(|line| line.text.as_str()).collect();
+        let mut dashboard = Dashboard::new(4, Duration::from_secs(15), String::new());
+        let (a, b) = (dashboard.joins("a".to_owned()), dashboard.joins("b".to_owned()));
+        dashboard.assigned(a, &[0, 1, 2, 3], Some(1));
+        dashboard.revoked(a, &[2, 3]);
+        dashboard.assigned(a, &[], Some(2));
+        dashboard.assigned(b, &[3, 2], Some(3));
+        assert_eq!((dashboard.owned(a), dashboard.owned(b)), (vec![0, 1], vec![2, 3]));
+        assert_eq!(dashboard.rebalances(), 3);
+        let said: Vec<_> = dashboard.log.iter().map(|line| line.text.as_str()).collect();
         assert_eq!(
             said,
             ["a joins the group", "b joins the group", "a takes 0-3", "a hands over 2-3", "b takes 2-3"]
@@ -247,34 +247,34 @@ mod tests {
 
     #[test]
     fn a_late_farewell_takes_nothing_from_the_next_owner() {
-        let mut board = Board::new(1, Duration::ZERO, String::new());
-        let (a, b) = (board.joins("a".to_owned()), board.joins("b".to_owned()));
-        board.assigned(a, &[0], Some(1));
-        board.assigned(b, &[0], Some(2));
-        board.lost(a, &[0]);
-        assert_eq!(board.owned(b), [0]);
+        let mut dashboard = Dashboard::new(1, Duration::ZERO, String::new());
+        let (a, b) = (dashboard.joins("a".to_owned()), dashboard.joins("b".to_owned()));
+        dashboard.assigned(a, &[0], Some(1));
+        dashboard.assigned(b, &[0], Some(2));
+        dashboard.lost(a, &[0]);
+        assert_eq!(dashboard.owned(b), [0]);
     }
 
     #[test]
     fn a_rate_is_of_the_last_second() {
         let mut ledger = Ledger::new(1);
-        let mut board = Board::new(1, Duration::ZERO, String::new());
+        let mut dashboard = Dashboard::new(1, Duration::ZERO, String::new());
         let mut offset = 0;
         for _ in 0..1000 {
             ledger.produced(0, offset, 0);
             offset += 1;
         }
-        board.begin(&ledger);
+        dashboard.begin(&ledger);
         for tick in 1..=8u32 {
             for _ in 0..if tick > 4 { 100 } else { 10 } {
                 ledger.produced(0, offset, 0);
                 offset += 1;
             }
-            board.update(SAMPLE * tick, &ledger);
+            dashboard.update(SAMPLE * tick, &ledger);
         }
-        assert_eq!(board.produced.rate(), 400);
-        assert_eq!(board.produced.rates, [40, 40, 40, 40, 400, 400, 400, 400]);
-        assert_eq!(board.lag.back(), Some(&1440));
+        assert_eq!(dashboard.produced.rate(), 400);
+        assert_eq!(dashboard.produced.rates, [40, 40, 40, 40, 400, 400, 400, 400]);
+        assert_eq!(dashboard.lag.back(), Some(&1440));
     }
 
     #[test]

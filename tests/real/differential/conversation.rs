@@ -42,7 +42,7 @@ pub(crate) struct Awaited<R> {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One side of the comparison: a cluster, and its transcript.
-pub(crate) struct Talk {
+pub(crate) struct Conversation {
     cluster: Box<dyn Cluster>,
     lines: Vec<(usize, String)>,
     symbols: Symbols,
@@ -51,7 +51,7 @@ pub(crate) struct Talk {
     pub(crate) transcript: Vec<Entry>,
 }
 
-impl Talk {
+impl Conversation {
     pub(crate) fn with(cluster: impl Cluster + 'static) -> Self {
         Self {
             cluster: Box::new(cluster),
