@@ -115,7 +115,6 @@ impl Engine {
             }
             GroupEvent::Revoke { id, partitions, generation } => {
                 self.stop(&partitions);
-                self.ownership.remove(&partitions);
                 let revoke_by = self.member.as_ref().and_then(offtake_group::Member::revoke_by);
                 self.ownership.begin_revocation(id, partitions.clone(), revoke_by);
                 let owned = self.ownership.to_vec();
