@@ -276,7 +276,7 @@ impl Handle {
 
     /// The offset that `poll` hands out next; `None` while it is not known yet, or if the partition is not
     /// the consumer's. For a partition that is being revoked, until the revocation ends: the offset after the
-    /// last record that was handed out.
+    /// last record that was handed out, or that of a later seek.
     pub fn position(&self, partition: impl Into<TopicPartition>) -> Option<i64> {
         self.view.gauges(&partition.into())?.position()
     }

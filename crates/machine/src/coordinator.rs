@@ -85,9 +85,10 @@ pub enum Event {
         /// Its port.
         port: u16,
     },
-    /// The broker refused. The lookup is repeated, with pauses, while it is needed; the refusal is reported
-    /// once.
+    /// The broker refused, and waiting does not help. The lookup is repeated, with pauses, while it is needed.
     Refused(ErrorCode),
+    /// The same refusal again.
+    RefusedAgain(ErrorCode),
     /// No broker could be queried. The lookup is repeated.
     LookupFailed(CallError),
 }
@@ -154,7 +155,7 @@ impl Coordinator {
         self.backoff.reset();
     }
 
-    /// The application begins anew: a refusal that stands is reported once more.
+    /// The application begins anew: a refusal that still holds counts as a new one.
     pub fn report_again(&mut self) {
         self.reported = None;
     }
@@ -176,9 +177,9 @@ impl Coordinator {
                     }
                     Err((code, _)) if code.is_retriable() => true,
                     Err((code, _)) => {
-                        if self.reported.replace(code) != Some(code) {
-                            self.events.push_back(Event::Refused(code));
-                        }
+                        let is_known = self.reported.replace(code) == Some(code);
+                        let event = if is_known { Event::RefusedAgain } else { Event::Refused };
+                        self.events.push_back(event(code));
                         false
                     }
                 }

@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use acceptance::Acceptance;
@@ -83,12 +84,46 @@ struct ConnectionHandle {
     serial: u64,
     calls: mpsc::Sender<Call>,
     in_flight: usize,
+    /// Since when it owes an answer and has given none.
+    owes_since: Option<Instant>,
+    /// The longest time for which the broker was asked to wait before it answers.
+    long_poll: Duration,
     /// The common versions, once connected.
     ranges: Option<Arc<VersionRanges>>,
     /// Calls sent to it after it had ended. They wait for the reason, so that no dial is made before the backoff.
     undelivered: Vec<Call>,
     /// It is to end without waiting for its answers.
     is_cut_off: Arc<AtomicBool>,
+}
+
+/// How long a broker may owe an answer before calls that others can answer go to those: a coordinator may take 5 s for a commit.
+const SILENT: Duration = Duration::from_secs(6);
+
+impl ConnectionHandle {
+    /// Notes that this call was given to it.
+    fn asked(&mut self, now: Instant, long_poll: Duration) {
+        self.in_flight += 1;
+        self.owes_since.get_or_insert(now);
+        self.long_poll = self.long_poll.max(long_poll);
+    }
+
+    /// Notes that a call was answered.
+    fn answered(&mut self, now: Instant) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.owes_since = (self.in_flight > 0).then_some(now);
+    }
+
+    /// Notes that a call was not sent after all.
+    fn withdrawn(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.owes_since = self.owes_since.filter(|_| self.in_flight > 0);
+    }
+
+    /// Whether it has answered nothing for long, though it should have.
+    fn is_silent(&self, now: Instant) -> bool {
+        let limit = SILENT.saturating_add(self.long_poll);
+        self.owes_since.is_some_and(|since| now.saturating_duration_since(since) >= limit)
+    }
 }
 
 impl Net {
@@ -235,7 +270,7 @@ impl Net {
         }
         if let Some(connection) = self.connections.values_mut().find(|connection| connection.serial == serial)
         {
-            connection.in_flight = connection.in_flight.saturating_sub(1);
+            connection.withdrawn();
         }
         self.complete(tag, Err(CallError::Withdrawn));
     }

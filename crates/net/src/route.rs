@@ -4,10 +4,11 @@
 //! connection; a known broker that did not fail last time; a bootstrap server with a connection; a bootstrap server that did not
 //! fail (FAILURES A7). Then those that failed last time: one that nevertheless has a connection, one that may be dialled again,
 //! and finally the one that may be dialled soonest. Among equals, the one with the fewest outstanding calls is chosen, then by
-//! rotation. An unwanted candidate comes just before those that failed.
+//! rotation. An unwanted candidate comes just before those that are silent, and these just before those that failed.
 //!
 //! A broker that stopped answering on one lane is most likely silent on the others, though those are still open: a search for a
-//! new coordinator, made because the old one is silent, must not ask the old one (FAILURES A2, C4).
+//! new coordinator, made because the old one is silent, must not ask the old one (FAILURES A2, C4). Nor must a refresh of the
+//! metadata wait out `request.timeout.ms` at a broker that owes another answer for long (A2).
 
 use tokio::time::Instant;
 
@@ -25,6 +26,8 @@ pub(crate) struct Candidate {
     pub(crate) in_flight: usize,
     /// Whether the call should go to another one, if there is any.
     pub(crate) unwanted: bool,
+    /// Whether a call to its address is unanswered for long.
+    pub(crate) silent: bool,
     /// Whether its address failed last time.
     pub(crate) failing: bool,
     /// When the reconnect backoff of its address ends, if that is in the future.
@@ -46,12 +49,15 @@ fn rank(of: &Candidate) -> (u8, Option<Instant>, usize) {
         // It is better than none, or than one that fails.
         return (5, None, of.in_flight);
     }
+    if of.silent && !of.failing {
+        return (if of.on_lane { 6 } else { 7 }, None, of.in_flight);
+    }
     match (of.on_lane, of.failing, of.backoff_until, is_broker) {
-        (true, true, ..) => (6, None, of.in_flight),
+        (true, true, ..) => (8, None, of.in_flight),
         (true, false, _, true) => (0, None, of.in_flight),
         (true, false, _, false) => (3, None, of.in_flight),
-        (false, _, Some(until), _) => (8, Some(until), of.in_flight),
-        (false, true, None, _) => (7, None, of.in_flight),
+        (false, _, Some(until), _) => (10, Some(until), of.in_flight),
+        (false, true, None, _) => (9, None, of.in_flight),
         (false, false, None, true) if of.connected => (1, None, of.in_flight),
         (false, false, None, true) => (2, None, of.in_flight),
         (false, false, None, false) => (4, None, of.in_flight),
@@ -74,6 +80,7 @@ mod tests {
             connected: false,
             in_flight: 0,
             unwanted: false,
+            silent: false,
             failing: false,
             backoff_until: None,
         }
@@ -100,6 +107,25 @@ mod tests {
         assert_eq!(best(&[sleeping, bootstrap(0)], 0), Some(bootstrap(0).endpoint));
         let worse = Candidate { failing: true, ..broker(2) };
         assert_eq!(best(&[worse, sleeping], 0), Some(sleeping.endpoint), "no dial is needed");
+    }
+
+    #[test]
+    fn a2_a_broker_that_owes_an_answer_for_long_is_asked_before_those_that_failed_only() {
+        let silent = Candidate { on_lane: true, connected: true, silent: true, ..broker(1) };
+        assert_eq!(best(&[silent, broker(2)], 0), Some(broker(2).endpoint));
+        assert_eq!(best(&[silent, bootstrap(0)], 0), Some(bootstrap(0).endpoint));
+        let unwanted = Candidate { unwanted: true, ..broker(2) };
+        assert_eq!(best(&[silent, unwanted], 0), Some(unwanted.endpoint));
+        let failing = Candidate { failing: true, ..broker(2) };
+        assert_eq!(best(&[failing, silent], 0), Some(silent.endpoint));
+        let same_by_bootstrap = Candidate { silent: true, ..bootstrap(0) };
+        for rotation in 0..3 {
+            assert_eq!(
+                best(&[silent, same_by_bootstrap], rotation),
+                Some(silent.endpoint),
+                "no dial is needed"
+            );
+        }
     }
 
     /// B2: the broker for a second opinion must not be the one that gave the first.

@@ -249,6 +249,27 @@ impl Commits {
         done
     }
 
+    /// Commits that are not in flight fail, because no coordinator can be found for them.
+    pub(crate) fn refuse_unsent(&mut self, cause: &Cause) -> Done {
+        let mut refused = Vec::new();
+        for (partition, queue) in &mut self.queues {
+            for entry in std::mem::take(queue) {
+                match entry.by {
+                    RequestedBy::Application(_) if entry.retry.outstanding.is_none() => {
+                        refused.push((partition.clone(), entry.by));
+                    }
+                    RequestedBy::Application(_) | RequestedBy::AutoCommit => queue.push_back(entry),
+                }
+            }
+        }
+        self.queues.retain(|_, queue| !queue.is_empty());
+        let mut done = Done::new();
+        for (partition, by) in refused {
+            self.complete_offset(by, &partition, &Err(CommitError::Failed(cause.clone())), &mut done);
+        }
+        done
+    }
+
     /// Ends the waits of all commits, because something has changed.
     pub(crate) fn retry_now(&mut self) {
         for entry in self.queues.values_mut().filter_map(VecDeque::front_mut) {

@@ -12,7 +12,7 @@ use offtake_machine::{
 use offtake_wire::{ApiKey, ErrorCode, Request, Uuid};
 
 use crate::{
-    Config, Event, QueryId,
+    Cause, Config, Event, QueryId,
     commits::Commits,
     committing::AutoCommit,
     event::ResetReason,
@@ -358,6 +358,18 @@ impl Offsets {
         }
         if self.auto.retry_at.take_if(|at| *at <= now).is_some() {
             self.auto.due = true;
+        }
+    }
+
+    /// The coordinator cannot be looked up, and waiting does not help: the commits and queries of the
+    /// application that wait for it fail. Start offsets and automatic commits wait on.
+    pub fn on_coordinator_refused(&mut self, now: Instant, code: ErrorCode) {
+        self.advance_clock(now);
+        let cause = Cause::Refused { api: ApiKey::FindCoordinator, code };
+        let done = self.commits.refuse_unsent(&cause);
+        self.emit_commits_done(done);
+        for (id, outcome) in self.queries.refuse_unsent(&cause) {
+            self.emit(Event::QueryDone { id, outcome });
         }
     }
 

@@ -100,6 +100,17 @@ impl<S: Copy, A> Query<S, A> {
         late
     }
 
+    /// What is not asked at the moment fails. Returns whether the query is complete.
+    fn refuse_unsent(&mut self, cause: &Cause) -> bool {
+        let all = std::mem::take(&mut self.open).into_iter();
+        let (sent, unsent): (_, BTreeMap<_, _>) =
+            all.partition(|(_, (_, retry))| retry.outstanding.is_some());
+        self.open = sent;
+        self.done
+            .extend(unsent.into_keys().map(|partition| (partition, Err(QueryError::Failed(cause.clone())))));
+        self.open.is_empty()
+    }
+
     fn next_wakeup(&self, drained: Instant) -> Option<Instant> {
         let retries = self.open.values().filter_map(|(_, retry)| retry.next_wakeup(drained));
         earliest([retries.min(), Some(self.deadline)])
@@ -133,6 +144,15 @@ impl Queries {
         late.extend(self.committed.iter_mut().filter_map(|(id, query)| query.expire(now).then_some(*id)));
         late.extend(self.listed.iter_mut().filter_map(|(id, query)| query.expire(now).then_some(*id)));
         late.into_iter().filter_map(|id| Some((id, self.finish(id)?))).collect()
+    }
+
+    /// Queries of committed offsets fail, as far as they are not in flight, because no coordinator can be
+    /// found for them.
+    pub(crate) fn refuse_unsent(&mut self, cause: &Cause) -> Vec<(QueryId, QueryOutcome)> {
+        let queries = self.committed.iter_mut();
+        let over: Vec<_> =
+            queries.filter_map(|(id, query)| query.refuse_unsent(cause).then_some(*id)).collect();
+        over.into_iter().filter_map(|id| Some((id, self.finish(id)?))).collect()
     }
 
     /// The outcome, once no partition is open.

@@ -12,6 +12,10 @@ use crate::clock;
 /// once, and then the first request is already for the wanted topics.
 const FIRST_COMMAND: Duration = Duration::from_millis(1);
 
+/// How many commands are handled before responses and timers get their turn: however many tasks command an
+/// engine, its requests go out and its heartbeats do not wait.
+const COMMANDS_PER_TURN: usize = 64;
+
 /// How long open connections may take to close.
 const CLOSING: Duration = Duration::from_millis(200);
 
@@ -41,6 +45,7 @@ async fn run_by<E, O>(
     let mut io = transport.connect();
     let mut abandoned = false;
     let mut probe = Probe::default();
+    let mut may_have_commands = false;
     if let Ok(Some(command)) = tokio::time::timeout(FIRST_COMMAND, commands.recv()).await {
         engine.handle_command(clock::now(), command);
     }
@@ -53,6 +58,10 @@ async fn run_by<E, O>(
         }
         if let Some(runtime) = engine.poll_probe(now) {
             probe.send(&runtime);
+        }
+        if std::mem::take(&mut may_have_commands) {
+            // The connections may be tasks of this thread, and run only now.
+            tokio::task::yield_now().await;
         }
         // A deadline that just became due because of this iteration is not late.
         let wake = engine.poll_timeout().map(|at| at.max(now));
@@ -79,7 +88,12 @@ async fn run_by<E, O>(
                         engine.handle_abandoned(now);
                     }
                 }
-                while let Ok(command) = commands.try_recv() {
+                may_have_commands = true;
+                for _ in 1..COMMANDS_PER_TURN {
+                    let Ok(command) = commands.try_recv() else {
+                        may_have_commands = false;
+                        break;
+                    };
                     engine.handle_command(now, command);
                 }
             }

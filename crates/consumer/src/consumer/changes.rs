@@ -176,7 +176,10 @@ impl Consumer {
         commit_within: RangeInclusive<Duration>,
         command: Option<Command>,
     ) -> Running {
+        self.delivery.discard(&change.partitions, &mut self.taken.data);
         self.delivery.leave(&change.partitions);
+        // Now, and not after the listener: the partitions that stay need the memory meanwhile.
+        self.release_freed();
         let running = self.notify(RebalanceCall::Revoked, change, revoke_by, command);
         let change = running.pending().change();
         let within = (change.limit() / 10 * 9).clamp(*commit_within.start(), *commit_within.end());
@@ -293,6 +296,7 @@ impl Consumer {
         if let Some(ledgers) = self.progress.of_each() {
             self.reporter.log(|| ledgers.log_held_back(partitions));
         }
+        self.delivery.discard(partitions, &mut self.taken.data);
         self.delivery.remove(partitions);
         self.progress.forget(partitions, &why);
         self.release_freed();

@@ -226,7 +226,7 @@ impl Consumer {
 
     /// The offset that `poll` hands out next; `None` while it is not known yet, or if the partition is not
     /// ours. For a partition that is being revoked, until the revocation ends: the offset after the last
-    /// record that was handed out.
+    /// record that was handed out, or that of a later seek.
     pub fn position(&self, partition: impl Into<TopicPartition>) -> Option<i64> {
         let partition = partition.into();
         self.delivery.position(&partition).or_else(|| self.handle.position(partition))

@@ -1,6 +1,6 @@
 //! Receives what the engine sends: chunks, starts, failures, seeks, and requests to give records back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use offtake_machine::{Position, Token, TopicPartition};
 
@@ -60,6 +60,23 @@ impl Delivery {
                         None => self.unpark(&partition),
                     }
                 }
+            }
+        }
+    }
+
+    /// Drops the records of these that have not been received yet: nothing more of them is handed out. Those
+    /// of a later assignment stay.
+    pub(crate) fn discard(&mut self, partitions: &[TopicPartition], data: &mut VecDeque<Data>) {
+        let token_of = |partition| Some((partition, self.token_of(partition)?.assignment));
+        let gone: BTreeMap<&TopicPartition, u64> = partitions.iter().filter_map(token_of).collect();
+        for item in std::mem::take(data) {
+            match item {
+                Data::Records(chunk)
+                    if gone.get(&chunk.partition).is_some_and(|last| chunk.token.assignment <= *last) =>
+                {
+                    self.moved.freed.push(chunk);
+                }
+                other => data.push_back(other),
             }
         }
     }

@@ -220,6 +220,10 @@ impl Engine {
                 Member::new(config).map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
             self.member = Some(member);
         }
+        if self.subscriptions.has_refused() {
+            // Whether that still holds is for the brokers to say.
+            self.metadata.refresh_now(now);
+        }
         self.subscriptions.replace(to, self.metadata.requests_sent());
         self.begin_anew();
         self.sync_polls(now);

@@ -24,7 +24,7 @@ impl Engine {
             while let Some(event) = self.coordinator.as_mut().and_then(|coordinator| coordinator.poll_event())
             {
                 quiet = false;
-                self.on_coordinator_event(event);
+                self.on_coordinator_event(now, event);
             }
             while let Some(event) = self.member.as_mut().and_then(|member| member.poll_event()) {
                 quiet = false;
@@ -75,7 +75,7 @@ impl Engine {
         }
     }
 
-    fn on_coordinator_event(&mut self, event: coordinator::Event) {
+    fn on_coordinator_event(&mut self, now: Instant, event: coordinator::Event) {
         match event {
             coordinator::Event::Found { broker, host, port } => {
                 tracing::debug!(%broker, host, port, "found the group coordinator");
@@ -89,7 +89,9 @@ impl Engine {
                     error,
                     "every poll of a subscribed consumer fails until then; trying again",
                 );
+                self.offsets.on_coordinator_refused(now, code);
             }
+            coordinator::Event::RefusedAgain(code) => self.offsets.on_coordinator_refused(now, code),
             coordinator::Event::LookupFailed(error) => {
                 tracing::debug!(%error, "the group coordinator cannot be looked up; trying again");
             }
@@ -113,7 +115,6 @@ impl Engine {
             }
             GroupEvent::Revoke { id, partitions, generation } => {
                 self.stop(&partitions);
-                self.ownership.remove(&partitions);
                 let revoke_by = self.member.as_ref().and_then(offtake_group::Member::revoke_by);
                 self.ownership.begin_revocation(id, partitions.clone(), revoke_by);
                 let owned = self.ownership.to_vec();

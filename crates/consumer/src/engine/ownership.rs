@@ -14,15 +14,19 @@ use crate::gauges::PartitionGauges;
 
 #[derive(Debug, Default)]
 pub(super) struct Ownership {
-    /// The partitions assigned now, by the group or manually, with their gauges once they have started.
-    assigned: BTreeMap<TopicPartition, Option<Arc<PartitionGauges>>>,
-    /// The partitions of each revocation that the handle was notified of and has not ended.
-    revoking: BTreeMap<RevocationId, Vec<TopicPartition>>,
+    /// The partitions assigned now, by the group or manually.
+    assigned: Partitions,
+    /// The partitions of each revocation that the handle was notified of and has not ended. Their positions
+    /// can still be sought.
+    revoking: BTreeMap<RevocationId, Partitions>,
     /// Revocations that the application is done with; they end when their commits do.
     done: BTreeSet<RevocationId>,
     /// The time at which the group stops waiting, as the handle was told: it may be later by now.
     revoke_by: Option<Instant>,
 }
+
+/// Partitions with their gauges, once they have started.
+type Partitions = BTreeMap<TopicPartition, Option<Arc<PartitionGauges>>>;
 
 impl Ownership {
     /// Assigns exactly these from now on. Returns those that are no longer assigned.
@@ -72,7 +76,15 @@ impl Ownership {
     // ---- its gauges ----------------------------------------------------------------------------------------------
 
     fn gauges(&self, partition: &TopicPartition, token: Token) -> Option<&PartitionGauges> {
-        self.assigned.get(partition)?.as_deref().filter(|gauges| gauges.token().same_assignment(token))
+        Self::gauges_in(&self.assigned, partition, token)
+    }
+
+    fn gauges_in<'a>(
+        these: &'a Partitions,
+        partition: &TopicPartition,
+        token: Token,
+    ) -> Option<&'a PartitionGauges> {
+        these.get(partition)?.as_deref().filter(|gauges| gauges.token().same_assignment(token))
     }
 
     /// Stores the end of the log that a response contained.
@@ -82,9 +94,11 @@ impl Ownership {
         }
     }
 
-    /// Stores that the application has moved the position, perhaps to one that only a broker can resolve.
+    /// Stores that the application has moved the position, perhaps to one that only a broker can resolve. It
+    /// may also move that of a partition that is being revoked.
     pub(super) fn sought(&self, partition: &TopicPartition, token: Token, position: Option<Position>) {
-        if let Some(gauges) = self.gauges(partition, token) {
+        let mut all = std::iter::once(&self.assigned).chain(self.revoking.values());
+        if let Some(gauges) = all.find_map(|these| Self::gauges_in(these, partition, token)) {
             gauges.set_known_position(token, position.map(|position| position.offset));
         }
     }
@@ -104,14 +118,18 @@ impl Ownership {
 
     // ---- revocations -------------------------------------------------------------------------------------------
 
-    /// Notes that the handle was told to give these up.
+    /// Notes that the handle was told to give these up: they are assigned no longer.
     pub(super) fn begin_revocation(
         &mut self,
         id: RevocationId,
         partitions: Vec<TopicPartition>,
         by: Option<Instant>,
     ) {
-        self.revoking.insert(id, partitions);
+        let partitions = partitions.into_iter().map(|partition| {
+            let gauges = self.assigned.remove(&partition).flatten();
+            (partition, gauges)
+        });
+        self.revoking.insert(id, partitions.collect());
         self.revoke_by = by;
     }
 
@@ -124,7 +142,7 @@ impl Ownership {
     /// once.
     pub(super) fn next_done(&mut self, held: impl Fn(&TopicPartition) -> bool) -> Option<RevocationId> {
         let is_held =
-            |id: &RevocationId| self.revoking.get(id).is_some_and(|partitions| partitions.iter().any(&held));
+            |id: &RevocationId| self.revoking.get(id).is_some_and(|partitions| partitions.keys().any(&held));
         let id = self.done.iter().copied().find(|id| !is_held(id))?;
         self.done.remove(&id).then_some(id)
     }
@@ -133,13 +151,13 @@ impl Ownership {
     pub(super) fn end_revocation(&mut self, id: RevocationId) -> Vec<TopicPartition> {
         let gone = self.revoking.remove(&id).unwrap_or_default();
         self.revoke_by = self.revoke_by.filter(|_| !self.revoking.is_empty());
-        gone
+        gone.into_keys().collect()
     }
 
     /// Ends all revocations, whether the partitions were given up or lost. Returns their partitions.
     pub(super) fn end_all_revocations(&mut self) -> Vec<TopicPartition> {
         self.revoke_by = None;
-        std::mem::take(&mut self.revoking).into_values().flatten().collect()
+        std::mem::take(&mut self.revoking).into_values().flat_map(BTreeMap::into_keys).collect()
     }
 
     /// When the group stops waiting for the revocations.
@@ -244,6 +262,26 @@ mod tests {
         assert_eq!(of.position(), Some(150));
         ownership.is_another_log(&orders(0), token.after_seek());
         assert_eq!((of.position(), of.lag()), (None, None));
+    }
+
+    /// L8: it shows for a partition that is being revoked, too, and not for a later assignment of it.
+    #[test]
+    fn l8_a_seek_shows_while_its_partition_is_being_revoked() {
+        let mut ownership = Ownership::default();
+        ownership.assign([orders(0)]);
+        let (old, new) = (gauges(1), gauges(2));
+        ownership.begin(orders(0), old.clone());
+        old.set_position(old.token(), Some(7));
+        ownership.begin_revocation(RevocationId(1), vec![orders(0)], None);
+        assert!(!ownership.contains(&orders(0)));
+        ownership.sought(&orders(0), old.token().after_seek(), Some(Position::at(3)));
+        assert_eq!(old.position(), Some(3));
+        ownership.begin(orders(0), new.clone());
+        ownership.sought(&orders(0), new.token().after_seek(), Some(Position::at(50)));
+        assert_eq!((old.position(), new.position()), (Some(3), Some(50)));
+        ownership.end_revocation(RevocationId(1));
+        ownership.sought(&orders(0), old.token().after_seek().after_seek(), Some(Position::at(9)));
+        assert_eq!((old.position(), new.position()), (Some(3), Some(50)), "that assignment has ended");
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use offtake_client::CommitReport;
 use offtake_group::GroupError;
 use offtake_machine::{BrokerId, ListedOffset, TopicPartition};
-use offtake_offsets::{CommitError, CommitOutcome, QueryError, QueryOutcome};
-use offtake_wire::ErrorCode;
+use offtake_offsets::{Cause, CommitError, CommitOutcome, QueryError, QueryOutcome};
+use offtake_wire::{ApiKey, ErrorCode};
 
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -92,6 +92,7 @@ fn unanswered(partition: &TopicPartition, error: &QueryError) -> Error {
         }
         (_, Some(ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)) => ErrorKind::UnknownTopic,
         (QueryError::NoGroup, _) => ErrorKind::Misuse,
+        (QueryError::Failed(Cause::Refused { api: ApiKey::FindCoordinator, .. }), _) => ErrorKind::Group,
         (QueryError::TimedOut(_) | QueryError::Failed(_), _) => ErrorKind::Timeout,
     };
     coded(Error::new(kind, format!("the offset of {partition} is not known: {error}")), error.code())
@@ -194,9 +195,6 @@ fn coded(error: Error, code: Option<ErrorCode>) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use offtake_offsets::Cause;
-    use offtake_wire::ApiKey;
-
     use super::*;
 
     fn orders() -> TopicPartition {

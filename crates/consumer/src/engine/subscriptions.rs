@@ -63,7 +63,7 @@ impl Subscriptions {
 
     /// Replaces the subscription, when `asked` metadata requests have been sent. What is known of the
     /// partitions of topics that stay is kept; a topic that is dropped, and subscribed to again, counts as
-    /// new.
+    /// new. Refusals are reported anew.
     pub(super) fn replace(&mut self, kind: Subscription, asked: u64) {
         match &kind {
             Subscription::Topics(topics) => self.at_subscribe.retain(|topic, _| topics.contains(topic)),
@@ -72,6 +72,7 @@ impl Subscriptions {
             Subscription::Patterns(_) | Subscription::BrokerPattern(_) => {}
         }
         self.kind = kind;
+        self.refused.clear();
         self.catalog_seen = false;
         self.asked_before = asked;
     }
@@ -152,6 +153,11 @@ impl Subscriptions {
     pub(super) fn is_newer_than_subscription(&self, partition: &TopicPartition) -> bool {
         let first = self.at_subscribe.get(&partition.topic);
         first.is_some_and(|first| partition.partition >= first.partitions)
+    }
+
+    /// Whether a topic of the subscription is refused, as far as was reported.
+    pub(super) fn has_refused(&self) -> bool {
+        !self.refused.is_empty()
     }
 
     /// Topics of a subscription by name that the client may not read, or that cannot exist, each once; the
@@ -254,6 +260,8 @@ mod tests {
         assert!(subscriptions.newly_refused(&refused).is_empty());
         assert!(subscriptions.newly_refused(&cluster(&[("secret", ErrorCode::None, 1)])).is_empty());
         assert_eq!(subscriptions.newly_refused(&refused).len(), 1);
+        subscriptions.replace(Subscription::Topics(vec!["secret".into()]), 1);
+        assert_eq!(subscriptions.newly_refused(&refused).len(), 1, "subscribed to again");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use offtake_client::engine::Engine as _;
 use offtake_group::RevocationId;
 use offtake_machine::{Answer, Position, Topic};
-use offtake_wire::{MetadataResponse, messages::metadata};
+use offtake_wire::{ErrorCode, MetadataResponse, messages::metadata};
 use tokio::sync::oneshot;
 
 use super::*;
@@ -285,6 +285,35 @@ fn leaders_are_dialled_while_start_offsets_are_looked_up() {
     assert_eq!(dials(&mut engine), both(1), "the other partition is not read any more");
     engine.assigned(now, &[0, 1, 2]);
     assert_eq!(dials(&mut engine), both(2));
+}
+
+/// B8: whether the refusal still holds is asked of the brokers, also if the topics are the same ones.
+#[test]
+fn b8_a_refused_topic_is_reported_again_when_it_is_subscribed_to_again() {
+    let (mut engine, now) = engine(|builder| builder);
+    let answer = |engine: &mut Engine, code| {
+        let (tag, ..) = engine.poll_transmit(now).expect("the brokers are asked");
+        let topic = |name: &str, error_code| metadata::MetadataResponseTopic {
+            name: Some(name.to_owned()),
+            error_code,
+            ..Default::default()
+        };
+        let topics = vec![topic("orders", ErrorCode::None), topic("secret", code)];
+        let response = MetadataResponse { brokers: vec![broker(1)], topics, ..Default::default() };
+        let answer = Answer { from: None, version: 13, memory: 0, response: response.into() };
+        engine.handle_answer(now, tag, Ok(answer));
+        let outputs = engine.outputs(now);
+        outputs.iter().filter(|output| output.contains("topic secret")).count()
+    };
+    let topics = ["orders".to_owned(), "secret".to_owned()];
+    engine.asked(now, subscribed(&topics)).unwrap();
+    assert_eq!(answer(&mut engine, ErrorCode::TopicAuthorizationFailed), 1);
+    for _ in 0..2 {
+        engine.asked(now, subscribed(&topics)).unwrap();
+        assert_eq!(answer(&mut engine, ErrorCode::TopicAuthorizationFailed), 1);
+    }
+    engine.asked(now, subscribed(&topics)).unwrap();
+    assert_eq!(answer(&mut engine, ErrorCode::None), 0, "it may be read by now");
 }
 
 fn broker(node_id: i32) -> metadata::MetadataResponseBroker {

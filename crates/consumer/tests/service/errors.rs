@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use offtake::{Consumer, Error, ErrorKind, MembershipState, Position, StartAt, TopicPartition};
+use offtake::{Consumer, Error, ErrorCode, ErrorKind, MembershipState, Position, StartAt, TopicPartition};
 use offtake_broker::{ApiKey, Fault, FaultRule};
 use tokio::time::{sleep, timeout};
 
@@ -200,6 +200,40 @@ fn a_group_that_lets_the_consumer_in_after_all_ends_its_error() {
         }
         assert!((1..=3).contains(&errors) && records == 4, "{records} records, {errors} errors");
         cluster.withdraw(refuses);
+    });
+}
+
+/// As in Java, where the call that needs the coordinator throws: it does not wait for `default.api.timeout.ms`.
+#[test]
+fn c6_calls_that_need_a_coordinator_fail_as_soon_as_its_lookup_is_refused_and_ask_again_later() {
+    virtually(async {
+        for (code, kinds) in [
+            (30, [ErrorKind::Authorization, ErrorKind::Authorization]), // GROUP_AUTHORIZATION_FAILED
+            (24, [ErrorKind::CommitFailed, ErrorKind::Group]),          // INVALID_GROUP_ID
+        ] {
+            let cluster = cluster(1).await;
+            let refuses = cluster.inject(FaultRule::on(ApiKey::FindCoordinator, Fault::Fail(code)));
+            let builder = member(&cluster, "c").enable_auto_commit(false);
+            let mut consumer = builder.build().await.unwrap();
+            consumer.assign([("orders", 0, 0)]).await.unwrap();
+            let place = TopicPartition::new("orders", 0);
+            for times in 0..3 {
+                let asked = cluster.hits(refuses);
+                let committed = timeout(SOON, consumer.commit_offsets([(place.clone(), 1)]));
+                let refused = [
+                    committed.await.expect("soon").unwrap_err(),
+                    timeout(SOON, consumer.committed([place.clone()])).await.expect("soon").unwrap_err(),
+                ];
+                for (error, kind) in refused.iter().zip(kinds) {
+                    assert_eq!(error.kind(), kind, "{error}");
+                    assert_eq!(error.code().map(ErrorCode::code), Some(code), "{error}");
+                }
+                assert!(cluster.hits(refuses) >= asked + 2, "each is asked for anew, the {times}th too");
+            }
+            cluster.withdraw(refuses);
+            timeout(SOON, consumer.commit_offsets([(place.clone(), 1)])).await.expect("soon").unwrap();
+            assert_eq!(consumer.committed([place.clone()]).await.unwrap()[&place].offset, 1);
+        }
     });
 }
 

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use offtake::{Consumer, ErrorKind, Event, Handover, Next, Records};
+use offtake::{
+    Consumer, ErrorKind, Event, Handover, Listener, ListenerFuture, Next, Rebalance, Records, StartAt,
+    TopicPartition,
+};
 use offtake_broker::{ApiKey, Cluster, Fault, FaultRule};
 
-use crate::support::{A_MOMENT, Events, cluster, member, virtually};
+use crate::support::{A_MOMENT, Events, cluster, member, read, virtually};
 
 /// A member that has read all of two partitions, up to the point where it has to give up one of them to a
 /// second member, or both.
@@ -113,6 +116,83 @@ fn h2_a_commit_that_is_not_awaited_goes_out_when_a_handover_is_dropped() {
         drop(handover);
         assert_eq!(comes_again(first, second).await, 0);
         assert_eq!(refused(&events), 0);
+    });
+}
+
+/// Takes half a minute for a revoke.
+struct Slow;
+
+impl Listener for Slow {
+    fn revoked(&self, _: Rebalance) -> ListenerFuture {
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            Ok(())
+        })
+    }
+}
+
+/// P1: the records of the partition that goes fill the budget.
+#[test]
+fn i12_a_partition_that_stays_is_fetched_under_a_small_budget_while_a_listener_runs() {
+    virtually(async {
+        let cluster = cluster(2).await;
+        let cooperative = ("partition.assignment.strategy", "cooperative-sticky");
+        let first = member(&cluster, "first").property(cooperative.0, cooperative.1).listener(Slow);
+        let first = first.property("fetch.buffer.max.bytes", "24000").property("max.poll.records", "1");
+        let mut first = first.build().await.unwrap();
+        first.subscribe(["orders"]).await.unwrap();
+        read(&mut first, 6).await;
+        for _ in 0..4 {
+            cluster.produce("orders", 1, None, Some(&[0; 20_000])).unwrap();
+        }
+        read(&mut first, 1).await;
+        let (kept, goes) = (TopicPartition::new("orders", 0), TopicPartition::new("orders", 1));
+        let second = member(&cluster, "second").property(cooperative.0, cooperative.1);
+        let mut second = second.build().await.unwrap();
+        second.subscribe(["orders"]).await.unwrap();
+        assert!(second.poll(Duration::from_secs(5)).await.unwrap().is_empty());
+        for value in 0..2_u8 {
+            cluster.produce("orders", 0, None, Some(&[value])).unwrap();
+        }
+        let handle = first.handle();
+        let meanwhile = async {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            (handle.assignment(), handle.position(goes), handle.lag(kept.clone()))
+        };
+        let (polled, meanwhile) = tokio::join!(first.poll(Duration::from_secs(20)), meanwhile);
+        assert!(polled.unwrap().is_empty(), "the listener runs");
+        assert_eq!(meanwhile, (vec![kept], Some(4), Some(2)));
+    });
+}
+
+/// The engine has taken the partition off the assigned ones already.
+#[test]
+fn l8_a_position_is_that_of_a_seek_during_a_handover_and_is_what_is_committed() {
+    virtually(async {
+        let events = Events::default();
+        let (_cluster, mut first, _, handover, mut second) =
+            revoking(&events, false, "cooperative-sticky").await;
+        let place = handover.partitions[0].clone();
+        assert_eq!(first.position(place.clone()), Some(3));
+        handover.consumer.seek(place.clone(), StartAt::Offset(1.into())).await.unwrap();
+        assert_eq!(handover.consumer.position(place.clone()), Some(1));
+        assert_eq!(first.position(place.clone()), Some(1));
+        first.seek(place.clone(), StartAt::Offset(2.into())).await.unwrap();
+        assert_eq!(
+            (first.position(place.clone()), handover.consumer.position(place.clone())),
+            (Some(2), Some(2))
+        );
+        first.commit_finished().await.unwrap();
+        drop(handover);
+        let mut offsets = Vec::new();
+        while offsets.is_empty() {
+            let (_, polled) =
+                tokio::join!(tokio::time::timeout(A_MOMENT, first.next()), second.poll(A_MOMENT));
+            offsets.extend(polled.unwrap().iter().map(|record| record.offset()));
+        }
+        assert_eq!(offsets, [2], "the next owner begins at the offset of the seek");
+        let gone = first.seek(place.clone(), StartAt::Offset(1.into())).await.unwrap_err();
+        assert_eq!((gone.kind(), first.position(place)), (ErrorKind::NotOwned, None));
     });
 }
 

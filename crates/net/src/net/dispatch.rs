@@ -1,8 +1,13 @@
 //! Chooses a connection for a call, and makes one if there is none.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use offtake_machine::{BrokerId, CallError, Target};
+use offtake_wire::Request;
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
     time::Instant,
@@ -38,10 +43,11 @@ impl Net {
             let Endpoint::Broker(id) = endpoint else { return };
             return self.complete(call.tag, Err(CallError::UnknownBroker(id)));
         };
+        let long_poll = long_poll(&call.request);
         let (tag, with) = (call.tag, Outstanding { serial: connection.serial, state: call.state.clone() });
         match connection.calls.try_send(call) {
             Ok(()) => {
-                connection.in_flight += 1;
+                connection.asked(now, long_poll);
                 self.outstanding.insert(tag, with);
             }
             Err(TrySendError::Closed(back)) => {
@@ -67,6 +73,10 @@ impl Net {
             Target::Other(id) => self.address(Endpoint::Broker(id)),
             Target::Any | Target::Broker(_) => None,
         };
+        // On the lane for joins a broker may take minutes.
+        let answers_at_once = self.connections.iter().filter(|((_, lane), _)| *lane != Lane::Join);
+        let silent = answers_at_once.filter(|(_, connection)| connection.is_silent(now));
+        let silent: BTreeSet<_> = silent.filter_map(|((of, _), _)| self.address(*of)).collect();
         let untried = brokers.chain(bootstrap).filter(|(endpoint, _)| !call.tried.contains(endpoint));
         let candidates: Vec<Candidate> = untried
             .map(|(endpoint, address)| {
@@ -78,6 +88,7 @@ impl Net {
                     connected: Lane::ALL.into_iter().any(connected),
                     in_flight: connection(call.lane).map_or(0, |connection| connection.in_flight),
                     unwanted: unwanted == Some(address),
+                    silent: silent.contains(address),
                     failing: self.addresses.get(address).is_some_and(AddressState::is_failing),
                     backoff_until: self
                         .addresses
@@ -117,7 +128,16 @@ impl Net {
         let task = self.tasks.spawn(run.in_current_span());
         self.running.insert(task.id(), from);
         let undelivered = Vec::new();
-        Some(ConnectionHandle { serial, calls, in_flight: 0, ranges: None, undelivered, is_cut_off })
+        Some(ConnectionHandle {
+            serial,
+            calls,
+            in_flight: 0,
+            owes_since: None,
+            long_poll: Duration::ZERO,
+            ranges: None,
+            undelivered,
+            is_cut_off,
+        })
     }
 
     pub(super) fn address(&self, of: Endpoint) -> Option<&Address> {
@@ -125,5 +145,13 @@ impl Net {
             Endpoint::Broker(id) => self.brokers.get(&id).map(|known| &known.address),
             Endpoint::Bootstrap(at) => self.bootstrap.get(at),
         }
+    }
+}
+
+/// How long the broker is asked to wait before it answers.
+fn long_poll(request: &Request) -> Duration {
+    match request {
+        Request::Fetch(fetch) => Duration::from_millis(u64::try_from(fetch.max_wait_ms).unwrap_or(0)),
+        _ => Duration::ZERO,
     }
 }

@@ -27,7 +27,7 @@ impl Net {
             }
             EventKind::Completed { tag, result, is_proof } => {
                 if let Some(connection) = connection {
-                    connection.in_flight = connection.in_flight.saturating_sub(1);
+                    connection.answered(clock::now());
                 }
                 if let Some(address_state) = self.addresses.get_mut(&from.address).filter(|_| is_proof) {
                     address_state.worked(&from.address);

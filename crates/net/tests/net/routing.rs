@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use offtake_machine::{BrokerId, CallError, Target};
 use offtake_net::{Config, Lane};
-use offtake_wire::ApiVersionsResponse;
+use offtake_wire::{ApiVersionsResponse, FetchRequest};
 
 use crate::{
     peer::{Speaks, broker, cluster, config, fetch, metadata, ms, secs, versions},
@@ -78,6 +78,31 @@ async fn a5_a_web_server_in_place_of_a_stopped_broker_is_retried() {
     let error = net.call(Target::Any, metadata()).await.unwrap_err();
     assert!(error.is_retriable() && error.to_string().contains("it speaks HTTP"), "{error}");
     net.call(Target::Any, metadata()).await.unwrap();
+}
+
+/// Its connections are open, and it answers none of its calls. The lane of the call has a connection, and the other broker has
+/// none at all.
+#[tokio::test(start_paused = true)]
+async fn a2_b10_a_call_to_anybody_goes_past_a_broker_that_owes_another_answer_for_long() {
+    for (max_wait_ms, answers) in [(500, 2), (20_000, 1)] {
+        let world = World::new();
+        let mut peers = world.listen(1);
+        tokio::spawn(async move {
+            tokio::spawn(peers.recv().await.unwrap().serve());
+            let mut silent = peers.recv().await.unwrap();
+            silent.greet().await;
+            silent.until_closed().await;
+        });
+        world.broker(2);
+        let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
+        net.update_brokers(&cluster(&[(1, "10.0.0.1", 9092), (2, "10.0.0.2", 9092)]));
+        net.call(broker(1), metadata()).await.unwrap();
+        let poll = FetchRequest { max_wait_ms, ..Default::default() };
+        net.ask_on(Lane::Fetch, 1, broker(1), poll.into(), secs(30));
+        assert!(tokio::time::timeout(secs(7), net.next()).await.is_err());
+        let answer = net.call(Target::Any, metadata()).await.unwrap();
+        assert_eq!(answer.from, Some(BrokerId(answers)), "it may wait {max_wait_ms} ms");
+    }
 }
 
 #[tokio::test(start_paused = true)]

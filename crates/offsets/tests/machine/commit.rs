@@ -10,7 +10,7 @@ use offtake_machine::{
 };
 use offtake_offsets::{
     Cause, Commit, CommitError, CommitId, CommitOutcome, Event, FinishedError, MAX_QUEUED_COMMITS,
-    OffsetAndMetadata, ResetPolicy, ResetReason, StartAt,
+    OffsetAndMetadata, QueryError, QueryOutcome, ResetPolicy, ResetReason, StartAt,
 };
 use offtake_wire::{ApiKey, ErrorCode, Request, Uuid};
 
@@ -59,6 +59,35 @@ fn committed(offset: i64) -> Event {
 
 fn refused(code: ErrorCode) -> Cause {
     Cause::Refused { api: ApiKey::OffsetCommit, code }
+}
+
+/// C6: what is in flight has its own answer, and a later commit waits for the next lookup.
+#[test]
+fn c6_commits_and_queries_that_wait_for_a_refused_coordinator_fail_at_once() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let in_flight = sim.commit_at(token, 11);
+    let sent = sim.transmit();
+    let next = sim.commit_at(token, 12);
+    sim.coordinator = None;
+    let query = sim.offsets.fetch_committed(sim.now, [orders(0), orders(1)], sim.deadline());
+    sim.quiet();
+    let code = ErrorCode::GroupAuthorizationFailed;
+    sim.offsets.on_coordinator_refused(sim.now, code);
+    let cause = Cause::Refused { api: ApiKey::FindCoordinator, code };
+    let unanswered = || Err(QueryError::Failed(cause.clone()));
+    let outcome = QueryOutcome::Committed([(orders(0), unanswered()), (orders(1), unanswered())].into());
+    let expected =
+        [failed(next, CommitError::Failed(cause.clone())), Event::QueryDone { id: query, outcome }];
+    assert_eq!(sim.events(), expected);
+    sim.accept(&sent);
+    assert_eq!(sim.events(), [committed(11), ok(in_flight)]);
+    assert!(!sim.offsets.wants_coordinator(), "nothing waits for it");
+    let later = sim.commit_at(token, 13);
+    assert!(sim.offsets.wants_coordinator() && sim.events().is_empty());
+    sim.coordinator = Some(COORDINATOR);
+    let commit = sim.transmit();
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(13), ok(later)]);
 }
 
 #[test]

@@ -158,6 +158,34 @@ impl Carrier for Failing {
     fn forget_brokers(&mut self) {}
 }
 
+/// Answers each call from a task of its own, on the same thread, as connections do.
+struct ByTasks {
+    log: Log,
+    answers: (mpsc::UnboundedSender<u64>, mpsc::UnboundedReceiver<u64>),
+}
+
+impl Carrier for ByTasks {
+    #[expect(clippy::disallowed_methods, reason = "it stands in for connections")]
+    fn send(&mut self, tag: u64, _: Lane, _: Transmit) {
+        self.log.note(format!("request {tag}"));
+        let answer = self.answers.0.clone();
+        tokio::spawn(async move { answer.send(tag) });
+    }
+
+    fn withdraw(&mut self, _: u64) {}
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Completion> {
+        let answered = self.answers.1.poll_recv(cx);
+        answered.map(|tag| Completion { tag: tag.unwrap_or_default(), result: Err(CallError::Withdrawn) })
+    }
+
+    fn update_brokers(&mut self, _: &Cluster) {}
+
+    fn learn_broker(&mut self, _: BrokerId, _: &str, _: u16) {}
+
+    fn forget_brokers(&mut self) {}
+}
+
 impl Outputs<&'static str> for Log {
     fn push(&mut self, output: &'static str) {
         self.note(output);
@@ -182,6 +210,15 @@ fn start_probing(
     ahead: impl FnMut() -> Duration,
     wants_probe: bool,
 ) -> (mpsc::UnboundedSender<u64>, impl Future<Output = ()>) {
+    start_with(log, ahead, wants_probe, Box::new(Failing { log: log.clone(), waiting: VecDeque::new() }))
+}
+
+fn start_with(
+    log: &Log,
+    ahead: impl FnMut() -> Duration,
+    wants_probe: bool,
+    carrier: Box<dyn Carrier>,
+) -> (mpsc::UnboundedSender<u64>, impl Future<Output = ()>) {
     let engine = Recorder {
         log: log.clone(),
         outputs: VecDeque::new(),
@@ -191,7 +228,7 @@ fn start_probing(
         wants_probe,
         wall: None,
     };
-    let transport = Transport::carrier(Box::new(Failing { log: log.clone(), waiting: VecDeque::new() }));
+    let transport = Transport::carrier(carrier);
     let (commands, commanded) = mpsc::unbounded_channel();
     (commands, run_by(engine, transport, commanded, log.clone(), Suspensions::new(ahead)))
 }
@@ -218,6 +255,28 @@ async fn a_command_is_answered_to_the_handle_before_its_request_goes_and_an_aban
         "closed",
     ];
     assert_eq!(log.take(), expected);
+}
+
+/// Other threads may send commands faster than they are handled, for ever.
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_commands_delays_neither_requests_nor_answers() {
+    const FLOOD: u64 = 10_000;
+    let log = Log::default();
+    let carrier = ByTasks { log: log.clone(), answers: mpsc::unbounded_channel() };
+    let (commands, running) = start_with(&log, || Duration::ZERO, false, Box::new(carrier));
+    for command in 1..=FLOOD {
+        commands.send(command).unwrap();
+    }
+    drop(commands);
+    running.await;
+    let log = log.take();
+    let handled: Vec<_> = log.iter().filter_map(|what| what.strip_prefix("command ")).collect();
+    assert!(handled.iter().map(|number| number.parse()).eq((1..=FLOOD).map(Ok)), "each once, in order");
+    for what in ["request 2", "answer 2: false"] {
+        let at = log.iter().position(|line| line == what).unwrap();
+        let before = log[..at].iter().filter(|line| line.starts_with("command ")).count();
+        assert!(before <= 3 * COMMANDS_PER_TURN, "{what}: after {before} commands");
+    }
 }
 
 #[tokio::test(start_paused = true)]

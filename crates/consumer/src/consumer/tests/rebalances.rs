@@ -236,3 +236,29 @@ async fn safe17_neither_a_consumer_nor_a_handle_prints_records() {
     assert!(clean(&shown) && shown.contains("owned: 1"), "as it is read: {shown}");
     assert!(clean(&format!("{:?}", chunk(0))), "{:?}", chunk(0));
 }
+
+/// Nothing more of it is handed out, and the partitions that stay need the memory while the listener runs.
+#[tokio::test(start_paused = true)]
+async fn i12_buffered_records_of_what_is_given_up_are_freed_before_the_listener_ends() {
+    for is_lost in [false, true] {
+        let build = |builder: Builder| builder.property("max.poll.records", "1");
+        let (mut consumer, engine) = hearing(build, Duration::from_secs(60)).await;
+        engine.brings(0, 0, 3);
+        engine.brings(1, 0, 3);
+        assert_eq!(consumer.poll(NONE).await.unwrap().len(), 1);
+        // One chunk is being handed out, one is buffered, and one has not been received yet.
+        engine.brings(0, 3, 3);
+        match is_lost {
+            false => engine.revokes(&[0], None),
+            true => engine.loses(&[0]),
+        }
+        assert!(consumer.poll(Duration::from_secs(1)).await.unwrap().is_empty());
+        settle().await;
+        let log = engine.log.take();
+        assert!(!log.iter().any(|what| what.ends_with("over")), "the listener runs: {log:?}");
+        let freed = log.iter().filter_map(|what| what.strip_prefix("freed ")?.parse::<usize>().ok());
+        assert_eq!(freed.sum::<usize>(), 2, "{log:?}");
+        consumer.poll(Duration::from_secs(61)).await.unwrap();
+        assert_eq!(consumer.assignment(), [orders(1)]);
+    }
+}

@@ -55,11 +55,12 @@ impl Transactions {
                 coordinator::Event::Found { broker, host, port } => {
                     self.events.push_back(Event::Found { broker, host, port });
                 }
-                coordinator::Event::Refused(ErrorCode::TransactionalIdAuthorizationFailed) => {
+                coordinator::Event::Refused(ErrorCode::TransactionalIdAuthorizationFailed)
+                | coordinator::Event::RefusedAgain(ErrorCode::TransactionalIdAuthorizationFailed) => {
                     let error = self.not_allowed();
                     self.end_for_good(error);
                 }
-                coordinator::Event::Refused(code) => {
+                coordinator::Event::Refused(code) | coordinator::Event::RefusedAgain(code) => {
                     let text =
                         format!("transactional id {}: coordinator lookup failed: {code}", self.config.id);
                     self.end_for_good(Error::new(ErrorKind::Refused, text).with_code(code));
@@ -77,7 +78,7 @@ impl Transactions {
                 }
                 // The search was for a transaction that has ended.
                 _ if self.wanted_group().is_none() => self.group = None,
-                coordinator::Event::Refused(code) => {
+                coordinator::Event::Refused(code) | coordinator::Event::RefusedAgain(code) => {
                     let group = self.group.take().map(|group| group.id).unwrap_or_default();
                     let (kind, text) = match code {
                         ErrorCode::GroupAuthorizationFailed => (
