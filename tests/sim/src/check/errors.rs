@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Complaints, liveness::HARMLESS};
+use super::{Complaints, liveness::HARMLESS, records::most_partitions};
 use crate::{
     clock::ms,
     events::{Event, What, Who},
-    plan::{Harm, Odd, Plan},
+    plan::{Fault, Harm, Odd, Plan},
 };
 
 /// Calls that a life cannot do without.
@@ -24,9 +24,19 @@ const CONSUMER_GROUP_HEARTBEAT: i16 = 68;
 /// The most errors that `poll` may return within the time below; the application waits 100 ms after each.
 const MOST: usize = 20;
 const WITHIN: Duration = Duration::from_secs(10);
+/// The requests on which a consumer depends: FindCoordinator, and those to the coordinator of its group.
+const OF_GROUP: &[i16] = &[8, 9, 10, JOIN, 12, 13, 14, CONSUMER_GROUP_HEARTBEAT];
+/// The requests that a start position takes: ListOffsets, Metadata, OffsetFetch, FindCoordinator, OffsetForLeaderEpoch.
+const OF_POSITIONS: &[i16] = &[2, 3, 9, 10, 23];
+/// Once all is healed, the last call that met a fault ends within this time: `default.api.timeout.ms`, and a request that is not answered.
+const OUTLASTS: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
 pub(super) struct Errors {
+    /// When the last fault was over.
+    healed: Option<Duration>,
+    /// The errors so far about damaged records.
+    damaged: u32,
     recent: BTreeMap<Who, Vec<Duration>>,
     /// Members whose JoinGroup of an earlier life arrived after a later one had begun.
     overtaken: BTreeSet<Who>,
@@ -50,6 +60,7 @@ impl Errors {
                 self.began.insert(*who, event.at);
             }
             What::GroupLoaded => self.loaded = Some(event.at),
+            What::Healed => self.healed = Some(event.at),
             What::Crashed { who } => drop(self.dropped.insert(*who)),
             What::Request { api: JOIN, client, .. } => {
                 let until = plan.faults.iter().filter_map(|fault| match fault.what {
@@ -70,13 +81,13 @@ impl Errors {
         let is_static = plan.members[who.member].instance_id;
         let fenced =
             kind == "Fenced" && is_static && (self.overtaken.contains(who) || self.is_another_s(plan, *who));
-        if (*fatal || VITAL.contains(call)) && !ends(plan) && !fenced {
+        if (*fatal || VITAL.contains(call)) && !self.ends(plan, event.at) && !fenced {
             complaints.add("SAFE19", event.at, format!("{who} can do nothing more ({call}): {message}"));
         }
         if *call != "poll" {
             return;
         }
-        if !fatal && !is_for_the_application(plan, *who, kind, message) {
+        if !fatal && !self.is_for_the_application((plan, event.at), *who, kind, message) {
             complaints.add("SAFE20", event.at, format!("{who}: poll says {kind}: {message}"));
         }
         let recent = self.recent.entry(*who).or_default();
@@ -109,47 +120,88 @@ impl Errors {
     }
 }
 
-/// Whether the plan has a fault that rightly ends a consumer.
-fn ends(plan: &Plan) -> bool {
-    // UNKNOWN_SERVER_ERROR from FindCoordinator is final in Java too; and here, if it repeats, also from requests to the group's
-    // coordinator.
-    plan.faults.iter().any(|fault| match fault.what {
-        Harm::Code { code: UNKNOWN, .. } => true,
-        // A server that answers the very first request with something else is not a Kafka broker.
-        Harm::Corrupt { .. } => true,
-        Harm::Code { code, .. } => FINAL.contains(&code),
-        _ => false,
-    })
+/// The faults that have struck by now.
+fn struck(plan: &Plan, at: Duration) -> impl Iterator<Item = &Fault> {
+    plan.faults.iter().filter(move |fault| ms(fault.at) <= at)
 }
 
-/// Whether an error is one that only the application can deal with.
-fn is_for_the_application(plan: &Plan, who: Who, kind: &str, message: &str) -> bool {
-    match kind {
-        // Its own listener failed.
-        "Misuse" if message.contains("listener") => plan.members[who.member].listener.1 > 0,
-        "Corrupt" => plan.faults.iter().any(|fault| matches!(fault.what, Harm::Corrupt { .. })),
-        // It retries, and reports lasting trouble: only where answers are repeatedly malformed, or error codes.
-        "Unreachable" if message.contains("trying again") => plan.faults.iter().any(|fault| {
-            matches!(
-                fault.what,
-                Harm::Odd { which: Odd::CommittedOmitted | Odd::NegativeOffset, .. }
-                    | Harm::Code { .. }
-                    | Harm::Delete { .. }
-            ) || takes_added_partitions_away(plan, &fault.what, message)
-        }),
-        // It was told to read a topic that no longer exists.
-        "UnknownTopic" => plan.faults.iter().any(|fault| matches!(fault.what, Harm::Delete { .. })),
-        // Finished records could not be committed in time, which only the application can handle.
-        "Timeout" => plan.faults.iter().any(|fault| !HARMLESS.contains(&fault.what.class())),
-        _ => false,
+impl Errors {
+    /// Whether a fault may still have an effect.
+    fn is_troubled(&self, at: Duration) -> bool {
+        self.healed.is_none_or(|healed| at <= healed + OUTLASTS)
+    }
+
+    /// Whether a fault that rightly ends a consumer has struck.
+    fn ends(&self, plan: &Plan, at: Duration) -> bool {
+        // UNKNOWN_SERVER_ERROR from FindCoordinator is final in Java too; and here, if it repeats, also from requests to the group's
+        // coordinator.
+        let is_final = |fault: &Fault| match &fault.what {
+            Harm::Code { api, code, .. } => {
+                OF_GROUP.contains(api) && (*code == UNKNOWN || FINAL.contains(code))
+            }
+            _ => false,
+        };
+        self.is_troubled(at) && struck(plan, at).any(is_final)
+    }
+
+    /// Whether an error is one that only the application can deal with.
+    fn is_for_the_application(
+        &mut self,
+        (plan, at): (&Plan, Duration),
+        who: Who,
+        kind: &str,
+        message: &str,
+    ) -> bool {
+        match kind {
+            // Its own listener failed.
+            "Misuse" if message.contains("listener") => plan.members[who.member].listener.1 > 0,
+            // Once for each damaged partition of an answer. It waits behind the records that were fetched before it, for as long as the
+            // application takes for them.
+            "Corrupt" => {
+                self.damaged += 1;
+                let answers = struck(plan, at).map(|fault| match fault.what {
+                    Harm::Corrupt { times } => times,
+                    _ => 0,
+                });
+                self.damaged <= answers.sum::<u32>() * most_partitions(plan, at)
+            }
+            // It retries, and reports lasting trouble: only where answers are repeatedly malformed, or error codes.
+            "Unreachable" if message.contains("trying again") => {
+                struck(plan, at).any(|fault| match &fault.what {
+                    Harm::Odd { which: Odd::CommittedOmitted | Odd::NegativeOffset, .. } => {
+                        self.is_troubled(at)
+                    }
+                    Harm::Code { api, .. } => OF_POSITIONS.contains(api) && self.is_troubled(at),
+                    Harm::Delete { topic } => names(plan, *topic, message),
+                    Harm::Recreate { topic } => {
+                        names(plan, *topic, message) && has_grown(plan, *topic, fault.at)
+                    }
+                    _ => false,
+                })
+            }
+            // It was told to read a topic that no longer exists.
+            "UnknownTopic" => struck(plan, at).any(|fault| match &fault.what {
+                Harm::Delete { topic } => message.contains(&plan.topics[*topic].name),
+                _ => false,
+            }),
+            // Finished records could not be committed in time, which only the application can handle. A fault that reaches another member
+            // alone counts too: while the group waits for that one, no commit is accepted.
+            "Timeout" => {
+                self.is_troubled(at) && struck(plan, at).any(|fault| !HARMLESS.contains(&fault.what.class()))
+            }
+            _ => false,
+        }
     }
 }
 
-/// Whether partitions added to the topic in a message are gone since this fault: the topic is created again with its first count.
-fn takes_added_partitions_away(plan: &Plan, harm: &Harm, message: &str) -> bool {
-    let Harm::Recreate { topic } = harm else { return false };
-    let names_it = message.starts_with(&format!("{}-", plan.topics[*topic].name));
-    names_it && plan.faults.iter().any(|fault| fault.what == Harm::Grow { topic: *topic })
+/// Whether a message is about a partition of this topic.
+fn names(plan: &Plan, topic: usize, message: &str) -> bool {
+    message.starts_with(&format!("{}-", plan.topics[topic].name))
+}
+
+/// Whether partitions were added to the topic by then: it has its first count again when it is created again.
+fn has_grown(plan: &Plan, topic: usize, by: u64) -> bool {
+    plan.faults.iter().any(|fault| fault.what == Harm::Grow { topic } && fault.at <= by)
 }
 
 #[cfg(test)]
@@ -242,7 +294,52 @@ mod tests {
         says(grown.clone(), "orders-1").holds();
         says(grown, "bills-0").is_found("SAFE20");
         // It has as many partitions as before.
-        says(again, "orders-0").is_found("SAFE20");
+        says(again.clone(), "orders-0").is_found("SAFE20");
+        // The partition was added to the new topic; or the topic will be created again only later.
+        says(again.fault(3, Harm::Grow { topic: 0 }), "orders-1").is_found("SAFE20");
+        let later = Forged::begun().fault(1, Harm::Grow { topic: 0 });
+        says(later.fault(60_000, Harm::Recreate { topic: 0 }), "orders-1").is_found("SAFE20");
+    }
+
+    #[test]
+    fn safe19_safe20_a_fault_excuses_nothing_before_it_strikes_nor_long_after() {
+        let healed = |forged: Forged, wait| forged.tell(What::Healed).wait(wait);
+        let fatal = |at, api, code| Forged::begun().fault(at, Harm::Code { api, code, times: 1 });
+        let ends = |forged: Forged| failed(forged, "poll", "Group", true);
+        ends(fatal(1, 10, -1)).holds();
+        ends(fatal(60_000, 10, -1)).is_found("SAFE19");
+        // No consumer depends on an answer to Fetch.
+        ends(fatal(1, 1, -1)).is_found("SAFE19");
+        ends(healed(fatal(1, 10, -1), 20_000)).holds();
+        ends(healed(fatal(1, 10, -1), 40_000)).is_found("SAFE19");
+        let paused = |at| Forged::begun().fault(at, Harm::PauseBroker { broker: 1, lasts: 1_000 });
+        let late = |forged: Forged| failed(forged, "poll", "Timeout", false);
+        late(paused(1)).holds();
+        late(paused(60_000)).is_found("SAFE20");
+        late(healed(paused(1), 20_000)).holds();
+        late(healed(paused(1), 40_000)).is_found("SAFE20");
+        let unknown = |forged: Forged| failed(forged, "poll", "Unreachable", false);
+        unknown(fatal(1, 9, 15)).holds();
+        unknown(fatal(60_000, 9, 15)).is_found("SAFE20");
+        unknown(fatal(1, 12, 15)).is_found("SAFE20");
+        let deleted = |at| {
+            let (kind, message) = ("UnknownTopic".to_owned(), "topic orders does not exist".to_owned());
+            let forged = Forged::begun().fault(at, Harm::Delete { topic: 0 });
+            forged.tell(What::Failed { who: M0, call: "poll", kind, message, fatal: false })
+        };
+        deleted(1).holds();
+        deleted(60_000).is_found("SAFE20");
+    }
+
+    #[test]
+    fn safe20_damaged_records_are_reported_once_for_each_partition_of_an_answer() {
+        let damaged = |at, times| Forged::begun().fault(at, Harm::Corrupt { times });
+        let twice =
+            |forged: Forged| failed(failed(forged, "poll", "Corrupt", false), "poll", "Corrupt", false);
+        twice(damaged(1, 2)).holds();
+        twice(damaged(1, 1)).is_found("SAFE20");
+        twice(damaged(1, 1).planned(|plan| plan.topics[0].partitions = 2)).holds();
+        twice(damaged(60_000, 2)).is_found("SAFE20");
     }
 
     #[test]

@@ -129,7 +129,8 @@ pub(super) struct Ledger {
     logs: BTreeMap<Place, Log>,
     /// Partitions that a topic had before it was created again with fewer, or was deleted: records read from them may still be handed out.
     departed: BTreeMap<Place, Log>,
-    outcomes: BTreeMap<u64, bool>,
+    /// Whether each transaction that has ended committed, and when it ended.
+    outcomes: BTreeMap<u64, (bool, Duration)>,
     /// When each topic was deleted, and perhaps created again.
     deletions: BTreeMap<Arc<str>, Vec<Duration>>,
     /// The partitions with which the topics are created.
@@ -158,7 +159,16 @@ impl Ledger {
 
     /// Whether a transaction committed; `None` while it is open.
     pub(super) fn outcome(&self, transaction: u64) -> Option<bool> {
-        if transaction == 0 { Some(true) } else { self.outcomes.get(&transaction).copied() }
+        if transaction == 0 {
+            Some(true)
+        } else {
+            self.outcomes.get(&transaction).map(|(committed, _)| *committed)
+        }
+    }
+
+    /// Whether a transaction had ended before this time.
+    pub(super) fn had_ended(&self, transaction: u64, before: Duration) -> bool {
+        transaction == 0 || self.outcomes.get(&transaction).is_some_and(|(_, at)| *at < before)
     }
 
     /// Whether every group has to process this record eventually.
@@ -196,7 +206,7 @@ impl Ledger {
                 log.records.insert(*offset, record);
             }
             What::Ended { transaction, committed } => {
-                self.outcomes.insert(*transaction, *committed);
+                self.outcomes.insert(*transaction, (*committed, event.at));
             }
             What::Compacted { at, offset } => {
                 if let Some(record) = self.logs.get_mut(at).and_then(|log| log.records.get_mut(offset)) {

@@ -24,6 +24,11 @@ pub(super) const HARMLESS: &[&str] = &[
     "application stalls",
 ];
 
+/// This long after the last fault all connections work again, and no request is unanswered.
+const SETTLED: Duration = Duration::from_secs(15);
+/// The requests for which `close` waits in turn.
+const CLOSE_TRIPS: u64 = 4;
+
 #[derive(Debug, Default)]
 pub(super) struct Liveness {
     polls: BTreeMap<Who, (Duration, Duration)>,
@@ -37,6 +42,8 @@ pub(super) struct Liveness {
     outdated: BTreeSet<Who>,
     /// Joins and ends of members, each of which may cause a rebalance.
     changes: i32,
+    /// When the last fault was over.
+    healed: Option<Duration>,
 }
 
 impl Liveness {
@@ -48,8 +55,11 @@ impl Liveness {
                 self.polls.insert(*who, (at, *timeout));
             }
             What::PollEnds { who, .. } => self.returned(at, *who, true, complaints),
+            What::Healed => self.healed = Some(at),
             What::CloseBegins { who, timeout } => {
-                self.closes.insert(*who, (at, *timeout));
+                let is_settled = is_peaceful(plan) || self.healed.is_some_and(|healed| healed + SETTLED < at);
+                let needs = if is_settled { close_in_peace(plan, *timeout) } else { *timeout };
+                self.closes.insert(*who, (at, needs.min(*timeout)));
             }
             What::CloseEnds { who } => {
                 self.changes += 1;
@@ -83,10 +93,7 @@ impl Liveness {
             What::Named { who, member } => {
                 self.members.insert(member.clone(), *who);
             }
-            What::MemberGone { member, why }
-                if !plan.has_strikes()
-                    && plan.faults.iter().all(|fault| HARMLESS.contains(&fault.what.class())) =>
-            {
+            What::MemberGone { member, why } if is_peaceful(plan) => {
                 let who = self.members.get(member).filter(|who| !self.ended.contains(who));
                 let told = |who: &&Who| *why == "session" && self.outdated.contains(who);
                 // While its application does not poll it does not join again; and a static member of the classic protocols then sends
@@ -169,6 +176,19 @@ impl Liveness {
     }
 }
 
+/// Whether nothing in the plan is a reason to lose a member.
+fn is_peaceful(plan: &Plan) -> bool {
+    !plan.has_strikes() && plan.faults.iter().all(|fault| HARMLESS.contains(&fault.what.class()))
+}
+
+/// What `close` waits for where nothing is wrong, beside a listener: that the last commit and the departure from the group are answered,
+/// each perhaps after a request that is on its way already, or after its coordinator was looked up. A worker waits for its handlers too,
+/// but not long for its last commit and its two clients.
+fn close_in_peace(plan: &Plan, timeout: Duration) -> Duration {
+    let others = plan.work.as_ref().map(|work| timeout.saturating_sub(3 * ms(work.close_timeout)));
+    others.unwrap_or_default() + ms(CLOSE_TRIPS * 2 * plan.latency.1)
+}
+
 /// Whether the application has not polled for the whole rebalance timeout, less the time until its member learns of the rebalance.
 fn stalls_throughout(plan: &Plan, member: usize, at: Duration, hears: Duration) -> bool {
     plan.faults.iter().any(|fault| match fault.what {
@@ -202,9 +222,32 @@ mod tests {
         let excused = begun.tell(listens(Call::Assigned)).wait(5_000);
         let excused = excused.tell(What::ListenerEnds { who: M0, call: Call::Assigned }).wait(90);
         excused.tell(What::PollEnds { who: M0, dropped: false }).holds();
-        let closes = Forged::begun().tell(What::CloseBegins { who: M0, timeout: ms(1_000) });
+        let closes = Forged::begun().fault(1, Harm::PauseBroker { broker: 1, lasts: 1_000 });
+        let closes = closes.tell(What::CloseBegins { who: M0, timeout: ms(1_000) });
         closes.clone().wait(1_200).tell(What::CloseEnds { who: M0 }).is_found("LIVE7");
         closes.wait(900).tell(What::CloseEnds { who: M0 }).holds();
+    }
+
+    #[test]
+    fn live7_where_nothing_is_wrong_close_waits_for_answers_only() {
+        let closes = |forged: Forged, took| {
+            let begun = forged.tell(What::CloseBegins { who: M0, timeout: ms(10_000) });
+            begun.wait(took).tell(What::CloseEnds { who: M0 })
+        };
+        let paused = || Forged::begun().fault(1, Harm::PauseBroker { broker: 1, lasts: 1_000 });
+        closes(Forged::begun(), 900).is_found("LIVE7");
+        closes(Forged::begun(), 90).holds();
+        closes(Forged::begun().planned(|plan| plan.latency = (1, 80)), 600).holds();
+        closes(paused(), 900).holds();
+        closes(paused().tell(What::Healed).wait(10_000), 900).holds();
+        closes(paused().tell(What::Healed).wait(20_000), 900).is_found("LIVE7");
+        // It also waits for its listener.
+        let listens =
+            What::ListenerBegins { who: M0, call: Call::Revoked, places: Vec::new(), generation: 1 };
+        let begun = Forged::begun().tell(What::CloseBegins { who: M0, timeout: ms(10_000) }).tell(listens);
+        let ended = begun.wait(900).tell(What::ListenerEnds { who: M0, call: Call::Revoked });
+        ended.clone().wait(90).tell(What::CloseEnds { who: M0 }).holds();
+        ended.wait(900).tell(What::CloseEnds { who: M0 }).is_found("LIVE7");
     }
 
     #[test]

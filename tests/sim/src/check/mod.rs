@@ -152,7 +152,7 @@ impl Judge {
         };
         self.copies.feed(scene, event, complaints);
         self.work.feed(scene, event, complaints);
-        self.requests.feed(&self.plan, event, complaints);
+        self.requests.feed((&self.plan, &self.ledger), event, complaints);
         self.liveness.feed(&self.plan, &self.spoken, event, complaints);
         self.errors.feed(&self.plan, event, complaints);
         self.heartbeats.feed(&self.plan, event, complaints);

@@ -5,7 +5,11 @@ use std::{
     time::Duration,
 };
 
-use super::Complaints;
+use super::{
+    Complaints,
+    ledger::{Ledger, Log},
+    records::most_partitions,
+};
 use crate::{
     events::{Event, What, Who},
     plan::{Commits, Kind, Plan},
@@ -13,6 +17,13 @@ use crate::{
 
 const FETCH: i16 = 1;
 const OFFSET_COMMIT: i16 = 8;
+/// The Fetch requests to a broker that a second may have without new offsets: without records a long poll takes half a second, but changes of
+/// the assignment, pauses and faults end it.
+const FETCHES: usize = 40;
+/// However many offsets there are, a round trip takes its time.
+const MOST_FETCHES: usize = 1_000;
+/// The commits of a second beside those after polls.
+const COMMITS: usize = 15;
 /// Not an API of Kafka: a dial.
 const DIAL: i16 = -1;
 
@@ -23,17 +34,24 @@ pub(super) struct Requests {
     /// When each was last handed a record, or began: a member that reads again what others have read is not idle yet, nor is one whose
     /// listener has not ended.
     reads: BTreeMap<Who, Duration>,
+    /// When each polled in the last second.
+    polls: BTreeMap<Who, VecDeque<Duration>>,
 }
 
 impl Requests {
-    pub(super) fn feed(&mut self, plan: &Plan, event: &Event, complaints: &mut Complaints) {
+    pub(super) fn feed(
+        &mut self,
+        (plan, ledger): (&Plan, &Ledger),
+        event: &Event,
+        complaints: &mut Complaints,
+    ) {
         let at = event.at;
         match &event.what {
             What::Request { broker, api, client } if Who::parse(client).is_some() => {
-                self.count(plan, at, (client.clone(), *broker, *api), complaints);
+                self.count((plan, ledger), at, (client.clone(), *broker, *api), complaints);
             }
             What::Dialled { who, broker, .. } => {
-                self.count(plan, at, (who.to_string(), *broker, DIAL), complaints)
+                self.count((plan, ledger), at, (who.to_string(), *broker, DIAL), complaints)
             }
             What::Delivered { who, .. } | What::HandlerBegan { who, .. } => {
                 self.reads.insert(*who, at);
@@ -41,6 +59,7 @@ impl Requests {
             What::Assigned { who, places, .. } if !places.is_empty() => {
                 self.reads.insert(*who, at);
             }
+            What::PollEnds { who, .. } => note(self.polls.entry(*who).or_default(), at),
             What::Quiet => self.idle = Some(at),
             What::CloseBegins { .. } => self.idle = None,
             What::Refused { broker, api, code, client } if INVALID.contains(code) => {
@@ -51,43 +70,60 @@ impl Requests {
         }
     }
 
-    fn count(&mut self, plan: &Plan, at: Duration, key: (String, i32, i16), complaints: &mut Complaints) {
+    fn count(
+        &mut self,
+        (plan, ledger): (&Plan, &Ledger),
+        at: Duration,
+        key: (String, i32, i16),
+        complaints: &mut Complaints,
+    ) {
         let who = Who::parse(&key.0);
         let commits = who.map(|who| plan.members[who.member].commits);
         let read = who.and_then(|who| self.reads.get(&who).copied());
         let idle = self.idle.map(|idle| read.map_or(idle, |read| idle.max(read)));
+        let is_idle = plan.producers.iter().all(|producer| producer.kind == Kind::Plain)
+            && idle.is_some_and(|idle| at > idle + Duration::from_secs(2));
+        let polls = who.and_then(|who| self.polls.get(&who)).map_or(0, |polls| since(polls, at));
         let per_second = match key.2 {
-            // Without new records, a long poll takes half a second.
-            FETCH
-                if plan.producers.iter().all(|producer| producer.kind == Kind::Plain)
-                    && idle.is_some_and(|idle| at > idle + Duration::from_secs(2)) =>
-            {
-                40
-            }
-            FETCH => 1_000,
+            FETCH => FETCHES,
+            // After each poll one for each partition at most, and those that are tried again or made in a listener.
             OFFSET_COMMIT if matches!(commits, Some(Commits::Sync | Commits::Async | Commits::Listener)) => {
-                1_000
+                polls * usize::try_from(most_partitions(plan, at)).unwrap_or(usize::MAX) + COMMITS
             }
             OFFSET_COMMIT if commits == Some(Commits::Worker) => 160,
             _ => 60,
         };
-        let recent = self.recent.entry(key).or_default();
-        recent.push_back(at);
-        while recent.front().is_some_and(|first| at - *first > Duration::from_secs(1)) {
-            recent.pop_front();
+        let is_fetch = key.2 == FETCH;
+        let recent = self.recent.entry(key.clone()).or_default();
+        note(recent, at);
+        let count = recent.len();
+        if count <= per_second || (is_fetch && !is_idle && count <= FETCHES + offsets(ledger)) {
+            return;
         }
-        if recent.len() > per_second {
-            let count = recent.len();
-            recent.clear();
-            let (client, broker, api) = self.recent.iter().find(|(_, times)| times.is_empty()).map_or_else(
-                || (String::new(), 0, 0),
-                |((client, broker, api), _)| (client.clone(), *broker, *api),
-            );
-            let text =
-                format!("{client} sent {count} requests of kind {api} to broker {broker} within a second");
-            complaints.add("SAFE15", at, text);
-        }
+        let (client, broker, api) = &key;
+        let text = format!("{client} sent {count} requests of kind {api} to broker {broker} within a second");
+        complaints.add("SAFE15", at, text);
+        self.recent.remove(&key);
     }
+}
+
+/// The most Fetch requests that a second may have for new offsets: each answer has one at least, and a rebalance may begin all of them again.
+fn offsets(ledger: &Ledger) -> usize {
+    let ends = ledger.places().filter_map(|place| ledger.log(place)).map(Log::end);
+    usize::try_from(2 * ends.sum::<i64>()).unwrap_or(0).min(MOST_FETCHES)
+}
+
+/// Notes this time, and forgets those more than a second before it.
+fn note(times: &mut VecDeque<Duration>, at: Duration) {
+    times.push_back(at);
+    while times.front().is_some_and(|first| at - *first > Duration::from_secs(1)) {
+        times.pop_front();
+    }
+}
+
+/// How many of these times are in the second before this one.
+fn since(times: &VecDeque<Duration>, at: Duration) -> usize {
+    times.iter().rev().take_while(|time| at - **time <= Duration::from_secs(1)).count()
 }
 
 /// INVALID_REQUEST and the like: INCONSISTENT_GROUP_PROTOCOL is not a member's bug, so only codes that no correct client ever causes.
@@ -121,6 +157,35 @@ mod tests {
         let again = lost.granted(M0, 2).assigned(M0, 2);
         fetches(again.clone()).holds();
         fetches(again.wait(2_500)).is_found("SAFE15");
+    }
+
+    fn fetch() -> What {
+        What::Request { broker: 1, api: super::FETCH, client: M0.to_string() }
+    }
+
+    #[test]
+    fn safe15_each_of_many_fetches_is_for_an_offset() {
+        let fetches =
+            |forged: Forged, times: u32| (0..times).fold(forged, |forged, _| forged.wait(4).tell(fetch()));
+        let begun = |records| Forged::new().written(0..records, 0).joins(M0, 1).reset(M0, None, 0);
+        fetches(begun(80), 110).holds();
+        fetches(begun(20), 110).is_found("SAFE15");
+        // It reads what it had read once more, after a rebalance.
+        fetches(begun(40), 110).holds();
+        fetches(begun(30), 110).is_found("SAFE15");
+    }
+
+    #[test]
+    fn safe15_there_are_not_many_more_commits_than_polls() {
+        let commits = |polls: bool| {
+            let commit = || What::Request { broker: 1, api: super::OFFSET_COMMIT, client: M0.to_string() };
+            let ends = |forged: Forged| {
+                if polls { forged.tell(What::PollEnds { who: M0, dropped: false }) } else { forged.wait(1) }
+            };
+            (0..60).fold(Forged::begun(), |forged, _| ends(forged).tell(commit()))
+        };
+        commits(true).holds();
+        commits(false).is_found("SAFE15");
     }
 
     #[test]

@@ -125,7 +125,7 @@ impl Records {
             let back = self.subscribed_since.get(&(who, place.topic.clone())).copied();
             let awake = back.map_or(awake, |back| back.max(awake));
             let born_before_its_eyes = log.born_late.is_some_and(|born| born > awake + KNOWS_TOPICS);
-            if from.is_none() && born_before_its_eyes && to > log.start && who.member == 0 {
+            if from.is_none() && born_before_its_eyes && to > log.start {
                 let text = format!(
                     "{place} was created under the group's eyes, and {who} began at {to} (FAILURES B4)"
                 );
@@ -231,6 +231,26 @@ mod tests {
         // It had reached no broker for a long time.
         begins_at_the_end(4_000, false).holds();
         begins_at_the_end(4_000, true).is_found("SAFE13");
+    }
+
+    #[test]
+    fn safe13_every_member_that_knew_the_topic_begins_a_partition_that_was_added_at_its_start() {
+        let added = crate::events::Place { partition: 1, ..orders() };
+        let begins_at_the_end = |joined: u64| {
+            let begun = Forged::new().planned(|plan| plan.reset = Reset::Latest).joins(M0, 1).wait(joined);
+            let known = begun.starts(M1).tell(What::Dialled { who: M1, broker: 1, refused: false });
+            let grown = What::Grown { topic: "orders".into(), partitions: 2 };
+            let written = What::Appended { at: added.clone(), offset: 0, id: 1, transaction: 0 };
+            let granted =
+                What::GroupAssigned { member: M1.to_string(), generation: 2, places: vec![added.clone()] };
+            let assigned = What::Assigned { who: M1, places: vec![added.clone()], generation: 2 };
+            let reason = "nothing is committed".to_owned();
+            let reset = What::Reset { who: M1, at: added.clone(), from: None, to: 1, reason };
+            known.wait(5_000 - joined).tell(grown).tell(written).tell(granted).tell(assigned).tell(reset)
+        };
+        begins_at_the_end(1_000).is_found("SAFE13");
+        // It had only just started.
+        begins_at_the_end(4_000).holds();
     }
 
     #[test]

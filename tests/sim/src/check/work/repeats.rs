@@ -25,7 +25,8 @@ pub(super) struct Repeats {
     stopping: BTreeMap<Who, Duration>,
     /// When each last sent a new commit.
     sent: BTreeMap<Who, Duration>,
-    last_sent: BTreeMap<(Who, Place), (i64, String)>,
+    /// The last new commit of each partition, and when it was sent.
+    last_sent: BTreeMap<(Who, Place), (i64, String, Duration)>,
 }
 
 /// The content of the group's commit of a partition.
@@ -131,8 +132,13 @@ impl Repeats {
                 }
             }
             What::CommitSent { who, at, offset, metadata, .. } => {
-                let says = (*offset, metadata.clone());
-                if self.last_sent.insert((*who, at.clone()), says.clone()) != Some(says) {
+                let key = (*who, at.clone());
+                let is_repeated = self
+                    .last_sent
+                    .get(&key)
+                    .is_some_and(|(before, said, _)| before == offset && said == metadata);
+                if !is_repeated {
+                    self.last_sent.insert(key, (*offset, metadata.clone(), now));
                     self.sent.insert(*who, now);
                 }
             }
@@ -218,11 +224,11 @@ impl Repeats {
         }
         let claim = self.claims.get(place).cloned().unwrap_or_default();
         let sent = self.sent.get(&who).copied().unwrap_or_default();
-        // A handler that ends at the very moment of the last commit may be cancelled then.
+        // A handler that ends at the very moment of the last commit, in which its partition is, may be cancelled then.
+        let cancels = self.last_sent.get(&key).map(|(.., at)| *at).filter(|at| *at == sent);
         let stops = self.stopping.get(&who).copied();
         let counts = |at: &Duration| {
-            *at != sent
-                && ![stops, it.given_up].contains(&Some(*at))
+            ![cancels, stops, it.given_up].contains(&Some(*at))
                 && it.cancelled.is_none_or(|since| *at < since)
         };
         let done = it.finished.iter().filter(|(_, at)| counts(at));

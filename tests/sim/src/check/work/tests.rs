@@ -235,6 +235,15 @@ fn safe2_a_finish_after_the_last_commit_need_not_be_committed() {
     let running = || begins(done(begun(), M0, [0]).commits(M0, 1), M0, 1);
     gives_up(running().tell(ended.clone())).holds();
     gives_up(running().tell(ended).tell(What::Queued { who: M0, records: 0, bytes: 0 })).is_found("SAFE2");
+    // It ends at the very moment of the last commit: of its own partition, or of another one.
+    let sent_of = |at: Place| {
+        let metadata = "b".to_owned();
+        let sent = What::CommitSent { who: M0, at, offset: 1, epoch: -1, metadata };
+        let running = begins(done(begun(), M0, [0]).commits(M0, 1), M0, 1);
+        hands_over(ends(running, M0, 1, How::Done).at_once(sent), M0, false)
+    };
+    sent_of(orders()).holds();
+    sent_of(Place { partition: 1, ..orders() }).is_found("SAFE2");
     // The plan of seed 9052757: one ends at the very moment at which another is cancelled, which blocks on for a while.
     let blocks = || with(begun(), |work| (work.blocking, work.order) = (true, Order::Unordered));
     let two = || begins(begins(blocks(), M0, 0), M0, 1);
