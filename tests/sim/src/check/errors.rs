@@ -26,6 +26,10 @@ const MOST: usize = 20;
 const WITHIN: Duration = Duration::from_secs(10);
 /// The requests on which a consumer depends: FindCoordinator, and those to the coordinator of its group.
 const OF_GROUP: &[i16] = &[8, 9, 10, JOIN, 12, 13, 14, CONSUMER_GROUP_HEARTBEAT];
+/// The first requests of a client: Metadata, FindCoordinator, ApiVersions, DescribeConfigs.
+const FIRST: &[i16] = &[3, 10, 18, 32];
+/// So long a listener has to close each connection at its first request.
+const LOOKS_LIKE_SASL: Duration = Duration::from_secs(10);
 /// The requests that a start position takes: ListOffsets, Metadata, OffsetFetch, FindCoordinator, OffsetForLeaderEpoch.
 const OF_POSITIONS: &[i16] = &[2, 3, 9, 10, 23];
 /// Once all is healed, the last call that met a fault ends within this time: `default.api.timeout.ms`, and a request that is not answered.
@@ -50,6 +54,8 @@ pub(super) struct Errors {
     started: BTreeMap<usize, Who>,
     /// Members whose consumer was dropped: it still leaves its group, while the next life begins.
     dropped: BTreeSet<Who>,
+    /// Members that have surely had an answer, as they asked for more than what a client asks for first.
+    answered: BTreeSet<Who>,
 }
 
 impl Errors {
@@ -73,6 +79,11 @@ impl Errors {
             }
             _ => {}
         }
+        if let What::Request { api, client, .. } = &event.what
+            && !FIRST.contains(api)
+        {
+            self.answered.extend(Who::parse(client));
+        }
         if let What::Request { api: JOIN | CONSUMER_GROUP_HEARTBEAT, client, .. } = &event.what {
             self.joined.extend(Who::parse(client).map(|who| (who, event.at)));
         }
@@ -81,7 +92,8 @@ impl Errors {
         let is_static = plan.members[who.member].instance_id;
         let fenced =
             kind == "Fenced" && is_static && (self.overtaken.contains(who) || self.is_another_s(plan, *who));
-        if (*fatal || VITAL.contains(call)) && !self.ends(plan, event.at) && !fenced {
+        let sasl = message.contains("expects SASL") && self.had_no_answer(plan, *who, event.at);
+        if (*fatal || VITAL.contains(call)) && !self.ends(plan, event.at) && !fenced && !sasl {
             complaints.add("SAFE19", event.at, format!("{who} can do nothing more ({call}): {message}"));
         }
         if *call != "poll" {
@@ -129,6 +141,14 @@ impl Errors {
     /// Whether a fault may still have an effect.
     fn is_troubled(&self, at: Duration) -> bool {
         self.healed.is_none_or(|healed| at <= healed + OUTLASTS)
+    }
+
+    /// Whether each of its connections was closed at the first request, for as long as a client waits before it says that the listener
+    /// expects SASL.
+    fn had_no_answer(&self, plan: &Plan, who: Who, at: Duration) -> bool {
+        let lost = |fault: &Fault| matches!(&fault.what, Harm::Lose { api, .. } if FIRST.contains(api));
+        let long_ago = self.began.get(&who).is_some_and(|began| *began + LOOKS_LIKE_SASL <= at);
+        long_ago && !self.answered.contains(&who) && struck(plan, at).any(lost)
     }
 
     /// Whether a fault that rightly ends a consumer has struck.
@@ -226,6 +246,27 @@ mod tests {
         let passing = Harm::Code { api: 11, code: 16, times: 1 };
         failed(Forged::begun().fault(1, passing), "poll", "Group", true).is_found("SAFE19");
         failed(Forged::begun(), "build", "Config", false).is_found("SAFE19");
+    }
+
+    #[test]
+    fn safe19_a_listener_that_answers_no_first_request_looks_like_one_with_sasl() {
+        // The plan of seed 20047580: each answer to the first Metadata request of one member was lost, for ten seconds.
+        let lost = Harm::Lose { api: 3, times: 12 };
+        let asks =
+            |forged: Forged, api| forged.tell(What::Request { broker: 1, api, client: M1.to_string() });
+        let begun = || Forged::new().tell(What::Started { who: M1 }).fault(1, lost.clone());
+        let message =
+            "closes each connection at the first request, as a listener does that expects SASL".to_owned();
+        let ends = |forged: Forged| {
+            let (kind, message) = ("Authentication".to_owned(), message.clone());
+            forged.tell(What::Failed { who: M1, call: "poll", kind, message, fatal: true })
+        };
+        ends(asks(begun(), 3).wait(10_000)).holds();
+        ends(asks(begun(), 3).wait(9_000)).is_found("SAFE19");
+        // It has had an answer.
+        ends(asks(asks(begun(), 3), 11).wait(10_000)).is_found("SAFE19");
+        // Nothing was lost.
+        ends(asks(Forged::new().tell(What::Started { who: M1 }), 3).wait(10_000)).is_found("SAFE19");
     }
 
     #[test]
