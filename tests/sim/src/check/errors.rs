@@ -27,7 +27,7 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// The requests on which a consumer depends: FindCoordinator, and those to the coordinator of its group.
 const OF_GROUP: &[i16] = &[8, 9, 10, JOIN, 12, 13, 14, CONSUMER_GROUP_HEARTBEAT];
 /// The first requests of a client: Metadata, FindCoordinator, ApiVersions, DescribeConfigs.
-const FIRST: &[i16] = &[3, 10, 18, 32];
+pub(super) const FIRST: &[i16] = &[3, 10, 18, 32];
 /// So long a listener has to close each connection at its first request.
 const LOOKS_LIKE_SASL: Duration = Duration::from_secs(10);
 /// The requests that a start position takes: ListOffsets, Metadata, OffsetFetch, FindCoordinator, OffsetForLeaderEpoch.

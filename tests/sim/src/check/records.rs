@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     Complaints,
+    errors::FIRST,
     ledger::{Ledger, Log},
     offsets::{Noted, Offsets},
     ownership::Ownership,
@@ -32,8 +33,10 @@ pub(super) const KNOWS_TOPICS: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(super) struct Records {
     pub(super) started: BTreeMap<Who, Duration>,
-    /// The start of each, later by the time at the beginning in which it was stopped, or reached no broker.
+    /// The start of each, later by the time at the beginning in which it was stopped, reached no broker, or had no answer.
     pub(super) awake: BTreeMap<Who, Duration>,
+    /// Those that have surely had an answer, as they asked for more than what a client asks for first.
+    answered: BTreeSet<Who>,
     /// The topics each is subscribed to, if not all; below, since when, for topics added later.
     subscribed: BTreeMap<Who, BTreeSet<Arc<str>>>,
     pub(super) subscribed_since: BTreeMap<(Who, Arc<str>), Duration>,
@@ -77,6 +80,13 @@ pub(super) struct Scene<'a> {
 impl Records {
     pub(super) fn feed(&mut self, scene: Scene<'_>, event: &Event, complaints: &mut Complaints) {
         let at = event.at;
+        if let What::Request { api, client, .. } = &event.what
+            && !FIRST.contains(api)
+            && let Some(who) = Who::parse(client)
+            && self.answered.insert(who)
+        {
+            self.awake.insert(who, at);
+        }
         match &event.what {
             What::Started { who } => {
                 self.started.insert(*who, at);

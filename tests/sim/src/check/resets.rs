@@ -236,9 +236,10 @@ mod tests {
     #[test]
     fn safe13_every_member_that_knew_the_topic_begins_a_partition_that_was_added_at_its_start() {
         let added = crate::events::Place { partition: 1, ..orders() };
-        let begins_at_the_end = |joined: u64| {
+        let begins_at_the_end = |joined: u64, answered: u64| {
             let begun = Forged::new().planned(|plan| plan.reset = Reset::Latest).joins(M0, 1).wait(joined);
             let known = begun.starts(M1).tell(What::Dialled { who: M1, broker: 1, refused: false });
+            let asks = What::Request { broker: 1, api: 11, client: M1.to_string() };
             let grown = What::Grown { topic: "orders".into(), partitions: 2 };
             let written = What::Appended { at: added.clone(), offset: 0, id: 1, transaction: 0 };
             let granted =
@@ -246,11 +247,14 @@ mod tests {
             let assigned = What::Assigned { who: M1, places: vec![added.clone()], generation: 2 };
             let reason = "nothing is committed".to_owned();
             let reset = What::Reset { who: M1, at: added.clone(), from: None, to: 1, reason };
-            known.wait(5_000 - joined).tell(grown).tell(written).tell(granted).tell(assigned).tell(reset)
+            let known = known.wait(answered).tell(asks).wait(5_000 - joined - answered);
+            known.tell(grown).tell(written).tell(granted).tell(assigned).tell(reset)
         };
-        begins_at_the_end(1_000).is_found("SAFE13");
+        begins_at_the_end(1_000, 100).is_found("SAFE13");
         // It had only just started.
-        begins_at_the_end(4_000).holds();
+        begins_at_the_end(4_000, 100).holds();
+        // The plan of seed 20069486: the answer to its first request was lost.
+        begins_at_the_end(1_000, 3_000).holds();
     }
 
     #[test]
