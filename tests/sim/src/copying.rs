@@ -27,7 +27,7 @@ pub(crate) use self::steps::{Stepper, Turn};
 use crate::{
     clock::{self, ms},
     events::{Place, Reported, What, Who},
-    member::{CLOSE, Life, id_of, place},
+    member::{CLOSE, MemberRun, id_of, place},
     plan::{Copies, Plan},
     random::Random,
     world::{Direct, Road, State, World},
@@ -77,7 +77,7 @@ pub(crate) enum Readiness {
 
 /// What a copying member has beside its consumer.
 pub(crate) struct Copier {
-    life: Life,
+    life: MemberRun,
     random: Random,
     producer: TransactionalProducer,
     transactions: u64,
@@ -86,7 +86,7 @@ pub(crate) struct Copier {
 }
 
 impl Copier {
-    pub(crate) async fn build(life: &Life, copies: &Copies) -> Result<Self, Error> {
+    pub(crate) async fn build(life: &MemberRun, copies: &Copies) -> Result<Self, Error> {
         let producer = producer(life, copies).await?;
         let (random, uncommitted) = (life.random(22), BTreeMap::new());
         Ok(Self { life: life.clone(), random, producer, transactions: 0, uncommitted })
@@ -200,7 +200,7 @@ impl Copier {
 }
 
 /// The producer of a member's copies.
-async fn producer(life: &Life, copies: &Copies) -> Result<TransactionalProducer, Error> {
+async fn producer(life: &MemberRun, copies: &Copies) -> Result<TransactionalProducer, Error> {
     let (plan, who, world) = (&life.plan, life.who, life.world.clone());
     let builder = TransactionalProducer::builder(crate::world::BOOTSTRAP, plan.transactional_id(who.member))
         .property("client.id", client_id(who))
@@ -223,14 +223,14 @@ async fn producer(life: &Life, copies: &Copies) -> Result<TransactionalProducer,
 }
 
 /// Reports which records a transaction copies.
-fn tell_begun(life: &Life, transaction: u64, records: &Records) {
+fn tell_begun(life: &MemberRun, transaction: u64, records: &Records) {
     let ids = records.into_iter().map(|record| id_of(&record.value(), record.headers())).collect();
     life.tell(What::Copying { who: life.who, transaction, ids });
 }
 
 /// Processes records, and sends their copies.
 async fn process(
-    life: &Life,
+    life: &MemberRun,
     random: &mut Random,
     transaction: u64,
     records: &Records,

@@ -62,7 +62,7 @@ impl Orders {
 
 /// The context of a life.
 #[derive(Clone)]
-pub(crate) struct Life {
+pub(crate) struct MemberRun {
     pub(crate) world: World,
     pub(crate) plan: Arc<Plan>,
     pub(crate) orders: Arc<Orders>,
@@ -80,7 +80,7 @@ pub(crate) enum Ended {
     Again(u64),
 }
 
-impl Life {
+impl MemberRun {
     pub(crate) fn member(&self) -> &plan::Member {
         &self.plan.members[self.who.member]
     }
@@ -370,7 +370,7 @@ impl Client {
 
 /// The application's own state.
 struct Application {
-    life: Life,
+    life: MemberRun,
     random: Random,
     /// Partitions that stopped with an error, and where they continue.
     stuck: BTreeMap<TopicPartition, ()>,
@@ -675,7 +675,7 @@ impl Application {
 
 /// The application's listener.
 struct Watch {
-    life: Life,
+    life: MemberRun,
     random: Mutex<Random>,
 }
 
@@ -722,7 +722,7 @@ impl Listener for Watch {
 
 /// Reports the end of a change of ownership.
 struct Ends<'a> {
-    life: &'a Life,
+    life: &'a MemberRun,
     call: Call,
 }
 
@@ -732,7 +732,7 @@ impl Drop for Ends<'_> {
     }
 }
 
-impl Life {
+impl MemberRun {
     /// Polls for records and for changes of ownership: through the listener, or as values.
     async fn poll(&self, consumer: &mut Consumer, timeout: Duration) -> Result<Records, Error> {
         if !self.member().values {

@@ -21,7 +21,7 @@ use crate::{
     copying,
     events::{Place, What, Who},
     legacy,
-    plan::{Harm, Odd, Plan},
+    plan::{FaultKind, Odd, Plan},
     run::Cast,
     working,
     world::{GROUP, Obstacle, State, Trouble, World},
@@ -67,7 +67,7 @@ pub(crate) async fn run(world: World, plan: Arc<Plan>, cast: Cast) {
             let class = fault.what.class();
             let (waits, text) = (waits(&fault.what), format!("{:?}", fault.what));
             world.log.tell(What::Fault { class, waits, text });
-            if let Harm::Crash { member, returns } = fault.what {
+            if let FaultKind::Crash { member, returns } = fault.what {
                 cast.kill(member, returns);
                 continue;
             }
@@ -105,22 +105,22 @@ pub(crate) async fn run(world: World, plan: Arc<Plan>, cast: Cast) {
 }
 
 /// Whether the fault strikes the next request of a kind, if there is one.
-fn waits(harm: &Harm) -> bool {
+fn waits(kind: &FaultKind) -> bool {
     matches!(
-        harm,
-        Harm::Cut { .. }
-            | Harm::Lose { .. }
-            | Harm::Swallow { .. }
-            | Harm::Late { .. }
-            | Harm::Code { .. }
-            | Harm::Throttle { .. }
-            | Harm::Corrupt { .. }
-            | Harm::Odd { .. }
-            | Harm::Drop { .. }
-            | Harm::Held { .. }
-            | Harm::Legacy { .. }
-            | Harm::ResetOffsets { .. }
-            | Harm::DeleteOffsets { .. }
+        kind,
+        FaultKind::Cut { .. }
+            | FaultKind::Lose { .. }
+            | FaultKind::Swallow { .. }
+            | FaultKind::Late { .. }
+            | FaultKind::Code { .. }
+            | FaultKind::Throttle { .. }
+            | FaultKind::Corrupt { .. }
+            | FaultKind::Odd { .. }
+            | FaultKind::Drop { .. }
+            | FaultKind::Held { .. }
+            | FaultKind::Legacy { .. }
+            | FaultKind::ResetOffsets { .. }
+            | FaultKind::DeleteOffsets { .. }
     )
 }
 
@@ -182,50 +182,52 @@ impl Strike<'_> {
     }
 
     /// Carries out the fault. Returns how and when to end it, if it has an end.
-    fn carry_out(&self, state: &mut State, now: Instant, harm: &Harm) -> Option<(Duration, End)> {
-        let class = harm.class();
-        match *harm {
-            Harm::Slow { member, broker, by, lasts } => {
+    fn carry_out(&self, state: &mut State, now: Instant, kind: &FaultKind) -> Option<(Duration, End)> {
+        let class = kind.class();
+        match *kind {
+            FaultKind::Slow { member, broker, by, lasts } => {
                 let what = Obstacle::Slow(ms(by));
                 state.troubles.push(Trouble { member, broker, until: now + ms(lasts), what });
             }
-            Harm::Partition { member, broker, lasts, one_way } => {
+            FaultKind::Partition { member, broker, lasts, one_way } => {
                 let what = Obstacle::Wall { one_way };
                 state.troubles.push(Trouble { member, broker, until: now + ms(lasts), what });
             }
-            Harm::Resolve { member, lasts } => {
+            FaultKind::Resolve { member, lasts } => {
                 let what = Obstacle::Names;
                 state.troubles.push(Trouble { member, broker: 0, until: now + ms(lasts), what });
             }
-            Harm::Reset { member, broker } => state.reset_lines(member, broker),
-            Harm::Cut { api, after } => drop(arm(state, class, api, Does::Cut(after), 1)),
-            Harm::Lose { api, times } => drop(arm(state, class, api, Does::ApplyThenLose, times)),
-            Harm::Swallow { api, times } => drop(arm(state, class, api, Does::Swallow, times)),
-            Harm::Late { api, by, times } => drop(arm(state, class, api, Does::Delay(ms(by)), times)),
-            Harm::Code { api, code, times } => drop(arm(state, class, api, Does::Fail(code), times)),
-            Harm::Throttle { api, by } => drop(arm(state, class, api, Does::Throttle(ms(by)), 1)),
-            Harm::Corrupt { times } => drop(arm(state, class, 1, Does::Corrupt(Corrupt::Records), times)),
-            Harm::Legacy { magic, packed, times } => {
+            FaultKind::Reset { member, broker } => state.reset_lines(member, broker),
+            FaultKind::Cut { api, after } => drop(arm(state, class, api, Does::Cut(after), 1)),
+            FaultKind::Lose { api, times } => drop(arm(state, class, api, Does::ApplyThenLose, times)),
+            FaultKind::Swallow { api, times } => drop(arm(state, class, api, Does::Swallow, times)),
+            FaultKind::Late { api, by, times } => drop(arm(state, class, api, Does::Delay(ms(by)), times)),
+            FaultKind::Code { api, code, times } => drop(arm(state, class, api, Does::Fail(code), times)),
+            FaultKind::Throttle { api, by } => drop(arm(state, class, api, Does::Throttle(ms(by)), 1)),
+            FaultKind::Corrupt { times } => {
+                arm(state, class, 1, Does::Corrupt(Corrupt::Records), times);
+            }
+            FaultKind::Legacy { magic, packed, times } => {
                 let rewrite = Rewrite::records("older message format", move |records| {
                     legacy::rewrite(records, magic, packed)
                 });
                 arm(state, class, 1, Does::Rewrite(rewrite), times);
             }
-            Harm::Odd { which, times } => {
+            FaultKind::Odd { which, times } => {
                 let (api, rewrite) = odd(which);
                 arm(state, class, api, Does::Rewrite(rewrite), times);
             }
-            Harm::Drop { api, times } => drop(arm(state, class, api, Does::Drop, times)),
-            Harm::Held { api, lasts } => {
+            FaultKind::Drop { api, times } => drop(arm(state, class, api, Does::Drop, times)),
+            FaultKind::Held { api, lasts } => {
                 let rule = arm(state, class, api, Does::HoldRequest, 1)?;
                 return Some((ms(lasts), End::Release(rule)));
             }
-            Harm::Readdress { broker, port } => state.model.readdress(now, broker, "localhost", port),
-            Harm::Comeback { broker, lasts, port } => {
+            FaultKind::Readdress { broker, port } => state.model.readdress(now, broker, "localhost", port),
+            FaultKind::Comeback { broker, lasts, port } => {
                 state.model.crash(now, broker);
                 return Some((ms(lasts), End::Comeback(broker, port)));
             }
-            Harm::Swap { one, other } => {
+            FaultKind::Swap { one, other } => {
                 let ports: Vec<_> =
                     [one, other].into_iter().filter_map(|broker| port_of(state, broker)).collect();
                 if let [first, second] = ports[..] {
@@ -233,45 +235,45 @@ impl Strike<'_> {
                     state.model.readdress(now, other, "localhost", first);
                 }
             }
-            Harm::DeleteOffsets { topic } => self.delete_offsets(state, now, topic),
-            Harm::ResetOffsets { topic, percent } => self.reset_offsets(state, now, topic, percent),
-            Harm::PauseBroker { broker, lasts } => {
+            FaultKind::DeleteOffsets { topic } => self.delete_offsets(state, now, topic),
+            FaultKind::ResetOffsets { topic, percent } => self.reset_offsets(state, now, topic, percent),
+            FaultKind::PauseBroker { broker, lasts } => {
                 state.model.pause(now, broker);
                 return Some((ms(lasts), End::Resume(broker)));
             }
-            Harm::CrashBroker { broker, lasts } => {
+            FaultKind::CrashBroker { broker, lasts } => {
                 state.model.crash(now, broker);
                 return Some((ms(lasts), End::Restart(broker)));
             }
-            Harm::MoveCoordinator { to } => state.model.move_coordinator(now, GROUP, to),
-            Harm::MoveTransactions { member, to } => {
+            FaultKind::MoveCoordinator { to } => state.model.move_coordinator(now, GROUP, to),
+            FaultKind::MoveTransactions { member, to } => {
                 state.model.move_coordinator(now, &self.plan.transactional_id(member), to);
             }
-            Harm::MoveCopies { partition, to } => {
+            FaultKind::MoveCopies { partition, to } => {
                 let _ = state.model.move_leader(copying::COPIES, partition, to);
             }
-            Harm::MoveLetters { partition, to } => {
+            FaultKind::MoveLetters { partition, to } => {
                 for topic in working::topics(self.plan) {
                     let _ = state.model.move_leader(&topic, partition, to);
                 }
             }
-            Harm::HoldMarkers { lasts } => state.model.hold_markers(now + ms(lasts)),
-            Harm::LoadGroups { broker } => state.model.load_groups(now, broker, ms(800)),
-            Harm::ForgetGroup => {
+            FaultKind::HoldMarkers { lasts } => state.model.hold_markers(now + ms(lasts)),
+            FaultKind::LoadGroups { broker } => state.model.load_groups(now, broker, ms(800)),
+            FaultKind::ForgetGroup => {
                 state.model.forget_group(now, GROUP);
                 self.tell(What::Forgotten);
             }
-            Harm::MoveLeader { topic, partition, to } => {
+            FaultKind::MoveLeader { topic, partition, to } => {
                 // A replica that is down or behind cannot lead: then nothing happens.
                 let _ = state.model.move_leader(&self.topic(topic).name, partition, to);
             }
-            Harm::EvictSessions { broker } => state.model.evict_fetch_sessions(broker),
-            Harm::Vintage { broker, which } => {
+            FaultKind::EvictSessions { broker } => state.model.evict_fetch_sessions(broker),
+            FaultKind::Vintage { broker, which } => {
                 state.model.set_kafka_version(broker, copying::vintage_of(which));
                 state.model.close_connections(now, broker);
             }
-            Harm::Crash { .. } => {}
-            Harm::Freeze { member, lasts } => {
+            FaultKind::Crash { .. } => {}
+            FaultKind::Freeze { member, lasts } => {
                 let process = state.processes.entry(member).or_default();
                 if process.frozen.is_none() {
                     self.tell(What::Frozen { who: Who { member, life: 0 } });
@@ -279,17 +281,17 @@ impl Strike<'_> {
                 process.frozen = process.frozen.max(Some(now + ms(lasts)));
                 return Some((ms(lasts), End::Thaw(member)));
             }
-            Harm::Stall { member, lasts } => {
+            FaultKind::Stall { member, lasts } => {
                 state.processes.entry(member).or_default().stalled = Some(now + ms(lasts));
                 return Some((ms(lasts), End::Nothing));
             }
-            Harm::Grow { .. }
-            | Harm::Recreate { .. }
-            | Harm::Truncate { .. }
-            | Harm::Elect { .. }
-            | Harm::Delete { .. }
-            | Harm::Retain { .. }
-            | Harm::Compact { .. } => self.change_log(&mut state.model, harm),
+            FaultKind::Grow { .. }
+            | FaultKind::Recreate { .. }
+            | FaultKind::Truncate { .. }
+            | FaultKind::Elect { .. }
+            | FaultKind::Delete { .. }
+            | FaultKind::Retain { .. }
+            | FaultKind::Compact { .. } => self.change_log(&mut state.model, kind),
         }
         None
     }
@@ -343,7 +345,7 @@ impl Strike<'_> {
             let codes = answer.topics.iter().flat_map(|topic| &topic.partitions);
             if codes.map(|partition| partition.error_code).eq([0]) {
                 self.tell(What::OffsetSet { at: Place::new(name, partition), offset });
-                self.tell(What::Struck { class: Harm::ResetOffsets { topic: 0, percent }.class() });
+                self.tell(What::Struck { class: FaultKind::ResetOffsets { topic: 0, percent }.class() });
             }
         }
     }
@@ -357,16 +359,16 @@ impl Strike<'_> {
         }
     }
 
-    fn change_log(&self, model: &mut Model, harm: &Harm) {
-        match *harm {
-            Harm::Grow { topic } => {
+    fn change_log(&self, model: &mut Model, kind: &FaultKind) {
+        match *kind {
+            FaultKind::Grow { topic } => {
                 let name = &self.topic(topic).name;
                 let partitions = model.partition_count(name).unwrap_or(1) + 1;
                 if partitions <= 6 && model.add_partitions(name, partitions).is_ok() {
                     self.tell(What::Grown { topic: name.as_str().into(), partitions });
                 }
             }
-            Harm::Recreate { topic } => {
+            FaultKind::Recreate { topic } => {
                 let topic = self.topic(topic);
                 // Without a live broker the topic could not be created again.
                 let led = model.leader_of(&topic.name, 0).is_some();
@@ -375,14 +377,14 @@ impl Strike<'_> {
                     create_topic(model, self.plan, topic);
                 }
             }
-            Harm::Truncate { topic, partition, by } => {
+            FaultKind::Truncate { topic, partition, by } => {
                 let name = &self.topic(topic).name;
                 let Some((start, _, end)) = model.offsets_of(name, partition) else { return };
                 let to = (end - by).max(start);
                 let Some(leader) = model.leader_of(name, partition) else { return };
                 self.elect(model, (name, partition), leader, to);
             }
-            Harm::Elect { topic, partition, by, to } => {
+            FaultKind::Elect { topic, partition, by, to } => {
                 let name = &self.topic(topic).name;
                 let Some((start, _, end)) = model.offsets_of(name, partition) else { return };
                 if model.leader_of(name, partition).is_none() {
@@ -390,20 +392,20 @@ impl Strike<'_> {
                 }
                 self.elect(model, (name, partition), to, (end - by).max(start));
             }
-            Harm::Delete { topic } => {
+            FaultKind::Delete { topic } => {
                 let name = &self.topic(topic).name;
                 if model.leader_of(name, 0).is_some() && model.delete_topic(name).is_ok() {
                     self.tell(What::Deleted { topic: name.as_str().into() });
                 }
             }
-            Harm::Retain { topic, partition, keep } => {
+            FaultKind::Retain { topic, partition, keep } => {
                 let name = &self.topic(topic).name;
                 let Some((_, high, _)) = model.offsets_of(name, partition) else { return };
                 if let Some(start) = model.delete_records_before(name, partition, (high - keep).max(0)) {
                     self.tell(What::StartMoved { at: Place::new(name, partition), start });
                 }
             }
-            Harm::Compact { topic, partition } if self.topic(topic).compacted => {
+            FaultKind::Compact { topic, partition } if self.topic(topic).compacted => {
                 let name = &self.topic(topic).name;
                 let before = model.records(name, partition);
                 let empty = model.empty_batches(name, partition);

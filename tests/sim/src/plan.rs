@@ -1,13 +1,13 @@
 //! [`Plan`]: everything that will happen in a run, as plain data. A seed draws one; a failing one is shrunk and saved.
 
 mod draw;
-mod harm;
+mod fault_kind;
 mod work;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
-    harm::{CLASSES, Fault, Harm, Odd},
+    fault_kind::{CLASSES, Fault, FaultKind, Odd},
     work::{Blow, Breaker, Moment, Order, Strike, Work},
 };
 
@@ -63,7 +63,7 @@ pub(crate) struct Copies {
     pub(crate) partitions: i32,
     /// The feature `transaction.version`: 2 has an epoch for each transaction (KIP-890).
     pub(crate) transaction_version: i16,
-    /// All brokers are of this older release, as in [`Harm::Vintage`].
+    /// All brokers are of this older release, as in [`FaultKind::Vintage`].
     pub(crate) vintage: Option<u8>,
     /// `transaction.timeout.ms`.
     pub(crate) timeout: u64,
@@ -268,12 +268,12 @@ impl Plan {
 
     /// Whether the plan has this uncommon feature, by its name on the command line.
     pub(crate) fn has(&self, what: &str) -> bool {
-        let fault = |is: fn(&Harm) -> bool| self.faults.iter().any(|fault| is(&fault.what));
+        let fault = |is: fn(&FaultKind) -> bool| self.faults.iter().any(|fault| is(&fault.what));
         match what {
             "twins" => self.members.iter().any(|member| member.twin_of.is_some()),
             "subscriptions" => self.members.iter().any(|member| !member.resubscribes.is_empty()),
             "hand" => self.members.iter().any(|member| member.by_hand),
-            "legacy" => fault(|harm| matches!(harm, Harm::Legacy { .. })),
+            "legacy" => fault(|kind| matches!(kind, FaultKind::Legacy { .. })),
             "ahead" => self.opens_ahead,
             "copies" => self.copies.is_some() && self.work.is_none(),
             "steps" => self.work.is_none() && self.copies.as_ref().is_some_and(|copies| copies.steps),
@@ -283,8 +283,10 @@ impl Plan {
             "retries" => self.work.as_ref().is_some_and(|work| !work.retries.is_empty()),
             "breakers" => self.work.as_ref().is_some_and(|work| work.breaker.is_some()),
             "rivals" => self.members.iter().any(|member| member.rival_of.is_some()),
-            "resets" => fault(|harm| matches!(harm, Harm::ResetOffsets { .. } | Harm::DeleteOffsets { .. })),
-            "addresses" => fault(|harm| matches!(harm, Harm::Comeback { .. } | Harm::Swap { .. })),
+            "resets" => {
+                fault(|kind| matches!(kind, FaultKind::ResetOffsets { .. } | FaultKind::DeleteOffsets { .. }))
+            }
+            "addresses" => fault(|kind| matches!(kind, FaultKind::Comeback { .. } | FaultKind::Swap { .. })),
             "cleaning" => {
                 self.producers.iter().any(|producer| producer.tombstones > 0 || producer.idempotent)
             }

@@ -12,13 +12,13 @@ use offtake_broker::{Config, Model};
 use tokio::{runtime::Builder, task::JoinSet};
 
 use crate::{
-    check::{Judge, Violation},
+    check::{Checker, Violation},
     clock::{self, ms},
     copying,
     events::{Event, How, Log, Place, Reported, What, Who},
-    member::{Ended, Life, Orders},
+    member::{Ended, MemberRun, Orders},
     nemesis,
-    plan::{Blow, Commits, Harm, Kind, Plan},
+    plan::{Blow, Commits, FaultKind, Kind, Plan},
     producer::Producer,
     working,
     world::World,
@@ -109,7 +109,7 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
         members.spawn(lives(world.clone(), plan.clone(), cast.clone(), number));
     }
 
-    let mut judge = Judge::new(plan.clone());
+    let mut checker = Checker::new(plan.clone());
     let mut seen = 0;
     let mut copies = copying::Reader::default();
     let deadline = ms(plan.calm) + patience(&plan);
@@ -120,16 +120,16 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
         if let Some(plan) = &plan.copies {
             copies.read(&world, plan);
         }
-        show(&log, &mut judge, &mut seen);
+        show(&log, &mut checker, &mut seen);
         while producers.try_join_next().is_some() {}
-        if !judge.is_content() {
+        if !checker.is_content() {
             verdict = Verdict::Wrong;
         } else if clock::now() > calm
             && producers.is_empty()
-            && judge.unprocessed().is_empty()
-            && judge.unowned().is_empty()
-            && judge.uncopied().is_empty()
-            && judge.unhandled().is_empty()
+            && checker.unprocessed().is_empty()
+            && checker.unowned().is_empty()
+            && checker.uncopied().is_empty()
+            && checker.unhandled().is_empty()
         {
             verdict = Verdict::Quiet;
         } else if clock::now() > start + deadline {
@@ -139,18 +139,18 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
     match verdict {
         Verdict::Stuck => {
             let at = clock::now().saturating_duration_since(start);
-            let (left, unowned) = (judge.unprocessed(), judge.unowned());
-            let (left, uncopied) = (counted(&left), counted(&judge.uncopied()));
+            let (left, unowned) = (checker.unprocessed(), checker.unowned());
+            let (left, uncopied) = (counted(&left), counted(&checker.uncopied()));
             let unowned: Vec<_> = unowned.iter().map(ToString::to_string).collect();
             let mut text = format!("not processed: {left:?}; nobody holds {unowned:?}");
             if plan.copies.is_some() {
                 text.push_str(&format!("; not copied and committed: {uncopied:?}"));
             }
             if plan.work.is_some() {
-                let unhandled = counted(&judge.unhandled());
+                let unhandled = counted(&checker.unhandled());
                 text.push_str(&format!("; not handled, or not committed: {unhandled:?}"));
             }
-            judge.stuck(at, text);
+            checker.stuck(at, text);
         }
         Verdict::Quiet => {
             log.tell(What::Quiet);
@@ -178,7 +178,7 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
         }
         Verdict::Working | Verdict::Wrong => {}
     }
-    show(&log, &mut judge, &mut seen);
+    show(&log, &mut checker, &mut seen);
     let virtual_time = clock::now().saturating_duration_since(start);
     members.abort_all();
     tasks.abort_all();
@@ -188,7 +188,7 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
         }
     });
     let events = log.take();
-    Outcome { marks: marks(&plan, &events), violations: judge.violations(), virtual_time, events }
+    Outcome { marks: marks(&plan, &events), violations: checker.violations(), virtual_time, events }
 }
 
 /// Of all tasks that are left at the end, this one is the world's.
@@ -209,10 +209,10 @@ enum Verdict {
     Stuck,
 }
 
-/// Feeds new events to the judge.
-fn show(log: &Log, judge: &mut Judge, seen: &mut usize) {
+/// Feeds new events to the checker.
+fn show(log: &Log, checker: &mut Checker, seen: &mut usize) {
     log.read(|all| {
-        all.get(*seen..).unwrap_or_default().iter().for_each(|event| judge.feed(event));
+        all.get(*seen..).unwrap_or_default().iter().for_each(|event| checker.feed(event));
         *seen = all.len();
     });
 }
@@ -280,7 +280,7 @@ fn retries(plan: &Plan) -> u64 {
 fn refused_commits(plan: &Plan) -> u64 {
     const TRIED_FOR: u64 = 3_000;
     let deleted = plan.faults.iter().filter_map(|fault| match fault.what {
-        Harm::Delete { topic } => Some(topic),
+        FaultKind::Delete { topic } => Some(topic),
         _ => None,
     });
     let written = |topic: usize| {
@@ -334,7 +334,7 @@ async fn lives(world: World, plan: Arc<Plan>, cast: Cast, member: usize) {
             // It has left by then, however often it is fenced before.
             leaves = mine.leaves.map(|(at, how)| (ms(at).saturating_sub(world.log.now()), how));
         }
-        let one = Life { world: world.clone(), plan: plan.clone(), orders: cast.orders.clone(), who }
+        let one = MemberRun { world: world.clone(), plan: plan.clone(), orders: cast.orders.clone(), who }
             .live(leaves.take());
         let mut task = world.spawn(member, Box::pin(one));
         let again = loop {

@@ -28,7 +28,7 @@ pub(crate) use self::{
 use crate::{
     clock::{self, ms},
     events::What,
-    member::{Ended, Life, place, places},
+    member::{Ended, MemberRun, place, places},
     plan::{self, Blow, Copies, Leave, Plan, Work},
     world::{Direct, Road, World},
 };
@@ -80,7 +80,7 @@ pub(crate) fn prepare(model: &mut Model, plan: &Plan) {
 }
 
 /// Runs one life to its end.
-pub(crate) async fn live(life: Life, work: Work, until: Option<(Duration, Leave)>) -> Ended {
+pub(crate) async fn live(life: MemberRun, work: Work, until: Option<(Duration, Leave)>) -> Ended {
     life.tell(What::Started { who: life.who });
     let has_stopped = Arc::new(AtomicBool::new(false));
     let worker = worker(&life, &work, &has_stopped);
@@ -107,7 +107,7 @@ pub(crate) async fn live(life: Life, work: Work, until: Option<(Duration, Leave)
     application.live(&mut run, until.map(|(after, how)| (clock::now() + after, how))).await
 }
 
-fn worker(life: &Life, work: &Work, has_stopped: &Arc<AtomicBool>) -> Worker {
+fn worker(life: &MemberRun, work: &Work, has_stopped: &Arc<AtomicBool>) -> Worker {
     let plan = &life.plan;
     let topics: Vec<_> = plan.topics.iter().map(|topic| topic.name.clone()).collect();
     let worker = Worker::new(life.builder());
@@ -168,7 +168,7 @@ fn worker(life: &Life, work: &Work, has_stopped: &Arc<AtomicBool>) -> Worker {
     worker
 }
 
-fn transactions(life: &Life, copies: &Copies) -> Transactions {
+fn transactions(life: &MemberRun, copies: &Copies) -> Transactions {
     let life = life.clone();
     Transactions::by(life.plan.transactional_id(life.who.member))
         .property("client.id", client_id(&life))
@@ -182,7 +182,7 @@ fn transactions(life: &Life, copies: &Copies) -> Transactions {
 }
 
 /// A producer with the world's dialler and clock.
-fn of_world(life: &Life, builder: offtake_producer::Builder) -> offtake_producer::Builder {
+fn of_world(life: &MemberRun, builder: offtake_producer::Builder) -> offtake_producer::Builder {
     let (world, who) = (life.world.clone(), life.who);
     let builder = if life.plan.connections {
         builder.dial(Arc::new(Road { world: world.clone(), who, produces: true }))
@@ -195,7 +195,7 @@ fn of_world(life: &Life, builder: offtake_producer::Builder) -> offtake_producer
         .spawn_with(move |engine| drop(world.spawn(who.member, engine)))
 }
 
-fn dead_letters(life: &Life, work: &Work) -> DeadLetters {
+fn dead_letters(life: &MemberRun, work: &Work) -> DeadLetters {
     let headers = match work.headers {
         0 => DeadLetterHeaders::Offtake,
         1 => DeadLetterHeaders::Spring,
@@ -213,12 +213,12 @@ fn dead_letters(life: &Life, work: &Work) -> DeadLetters {
 }
 
 /// The client id of its producer of dead letters, like that of the members' other producers.
-fn client_id(life: &Life) -> String {
+fn client_id(life: &MemberRun) -> String {
     crate::copying::client_id(life.who)
 }
 
 /// Writes a worker's event to the log.
-fn tell(life: &Life, event: Event) {
+fn tell(life: &MemberRun, event: Event) {
     let who = life.who;
     life.tell(match event {
         Event::Revoked(change) => What::HandedOver { who, places: places(&change.partitions), lost: false },
@@ -244,7 +244,7 @@ fn tell(life: &Life, event: Event) {
 }
 
 struct Application {
-    life: Life,
+    life: MemberRun,
     work: Work,
     handle: WorkerHandle,
     /// Whether one of its partitions has stopped.

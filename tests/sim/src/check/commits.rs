@@ -171,7 +171,7 @@ mod tests {
     use super::super::forge::{Forged, M0, M1, orders};
     use crate::{
         events::What,
-        plan::{Commits, Harm, Odd},
+        plan::{Commits, FaultKind, Odd},
     };
 
     fn told(forged: Forged, from: i64, to: i64) -> Forged {
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn safe8_nor_does_one_of_before_a_reset_that_waited_for_its_connection() {
-        let odd = Harm::Odd { which: Odd::UndefinedEpoch, times: 1 };
+        let odd = FaultKind::Odd { which: Odd::UndefinedEpoch, times: 1 };
         let read = Forged::begun().fault(1, odd).written(10..12, 0).reads(M0, 10..12, 0);
         let reset = read.reset(M0, Some(12), 0).reads(M0, 0..1, 0);
         let late = reset.commits(M0, 12).reads(M0, 1..3, 0);

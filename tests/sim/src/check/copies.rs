@@ -11,7 +11,7 @@ use super::{Complaints, ledger::Ledger, records::Scene};
 use crate::{
     clock::ms,
     events::{Event, Place, Reported, What, Who},
-    plan::{Harm, Plan},
+    plan::{FaultKind, Plan},
 };
 
 /// A transaction of a member's life, by its number within that life.
@@ -200,7 +200,7 @@ fn is_for_the_application(plan: &Plan, who: Who, kind: &str, at: Duration) -> bo
         }
         "Timeout" | "OutcomeUnknown" => faults().next().is_some(),
         "Refused" | "CommitFailed" => {
-            faults().any(|fault| matches!(fault.what, Harm::Code { .. } | Harm::Corrupt { .. }))
+            faults().any(|fault| matches!(fault.what, FaultKind::Code { .. } | FaultKind::Corrupt { .. }))
         }
         _ => false,
     }
@@ -211,7 +211,7 @@ mod tests {
     use super::super::forge::{Forged, M0, M1, orders};
     use crate::{
         events::{Place, Reported, What, Who},
-        plan::{Copies, Harm, Plan, Protocol},
+        plan::{Copies, FaultKind, Plan, Protocol},
     };
 
     fn copying(forged: Forged, who: Who, transaction: u64, ids: &[u64]) -> Forged {
@@ -357,10 +357,10 @@ mod tests {
         };
         fails(begun(), "Fenced").is_found("SAFE19");
         fails(begun().planned(|plan| plan.members[1].rival_of = Some(0)), "Fenced").holds();
-        fails(begun().fault(1, Harm::Freeze { member: 0, lasts: 20_000 }), "Fenced").holds();
+        fails(begun().fault(1, FaultKind::Freeze { member: 0, lasts: 20_000 }), "Fenced").holds();
         fails(begun(), "OutcomeUnknown").is_found("SAFE19");
-        fails(begun().fault(1, Harm::Lose { api: 26, times: 1 }), "OutcomeUnknown").holds();
+        fails(begun().fault(1, FaultKind::Lose { api: 26, times: 1 }), "OutcomeUnknown").holds();
         fails(begun(), "TransactionAborted").holds();
-        fails(begun().fault(1, Harm::Lose { api: 26, times: 1 }), "Misuse").is_found("SAFE19");
+        fails(begun().fault(1, FaultKind::Lose { api: 26, times: 1 }), "Misuse").is_found("SAFE19");
     }
 }

@@ -10,7 +10,7 @@ use super::{Complaints, liveness::HARMLESS, records::most_partitions};
 use crate::{
     clock::ms,
     events::{Event, What, Who},
-    plan::{Fault, Harm, Odd, Plan},
+    plan::{Fault, FaultKind, Odd, Plan},
 };
 
 /// Calls that a life cannot do without.
@@ -70,7 +70,9 @@ impl Errors {
             What::Crashed { who } => drop(self.dropped.insert(*who)),
             What::Request { api: JOIN, client, .. } => {
                 let until = plan.faults.iter().filter_map(|fault| match fault.what {
-                    Harm::Held { api: JOIN, lasts } if ms(fault.at) <= event.at => Some(ms(fault.at + lasts)),
+                    FaultKind::Held { api: JOIN, lasts } if ms(fault.at) <= event.at => {
+                        Some(ms(fault.at + lasts))
+                    }
                     _ => None,
                 });
                 self.held_up.extend(Who::parse(client).zip(until.max()));
@@ -146,7 +148,7 @@ impl Errors {
     /// Whether each of its connections was closed at the first request, for as long as a client waits before it says that the listener
     /// expects SASL.
     fn had_no_answer(&self, plan: &Plan, who: Who, at: Duration) -> bool {
-        let lost = |fault: &Fault| matches!(&fault.what, Harm::Lose { api, .. } if FIRST.contains(api));
+        let lost = |fault: &Fault| matches!(&fault.what, FaultKind::Lose { api, .. } if FIRST.contains(api));
         let long_ago = self.began.get(&who).is_some_and(|began| *began + LOOKS_LIKE_SASL <= at);
         long_ago && !self.answered.contains(&who) && struck(plan, at).any(lost)
     }
@@ -156,7 +158,7 @@ impl Errors {
         // UNKNOWN_SERVER_ERROR from FindCoordinator is final in Java too; and here, if it repeats, also from requests to the group's
         // coordinator.
         let is_final = |fault: &Fault| match &fault.what {
-            Harm::Code { api, code, .. } => {
+            FaultKind::Code { api, code, .. } => {
                 OF_GROUP.contains(api) && (*code == UNKNOWN || FINAL.contains(code))
             }
             _ => false,
@@ -180,7 +182,7 @@ impl Errors {
             "Corrupt" => {
                 self.damaged += 1;
                 let answers = struck(plan, at).map(|fault| match fault.what {
-                    Harm::Corrupt { times } => times,
+                    FaultKind::Corrupt { times } => times,
                     _ => 0,
                 });
                 self.damaged <= answers.sum::<u32>() * most_partitions(plan, at)
@@ -188,12 +190,12 @@ impl Errors {
             // It retries, and reports lasting trouble: only where answers are repeatedly malformed, or error codes.
             "Unreachable" if message.contains("trying again") => {
                 struck(plan, at).any(|fault| match &fault.what {
-                    Harm::Odd { which: Odd::CommittedOmitted | Odd::NegativeOffset, .. } => {
+                    FaultKind::Odd { which: Odd::CommittedOmitted | Odd::NegativeOffset, .. } => {
                         self.is_troubled(at)
                     }
-                    Harm::Code { api, .. } => OF_POSITIONS.contains(api) && self.is_troubled(at),
-                    Harm::Delete { topic } => names(plan, *topic, message),
-                    Harm::Recreate { topic } => {
+                    FaultKind::Code { api, .. } => OF_POSITIONS.contains(api) && self.is_troubled(at),
+                    FaultKind::Delete { topic } => names(plan, *topic, message),
+                    FaultKind::Recreate { topic } => {
                         names(plan, *topic, message) && has_grown(plan, *topic, fault.at)
                     }
                     _ => false,
@@ -201,7 +203,7 @@ impl Errors {
             }
             // It was told to read a topic that no longer exists.
             "UnknownTopic" => struck(plan, at).any(|fault| match &fault.what {
-                Harm::Delete { topic } => message.contains(&plan.topics[*topic].name),
+                FaultKind::Delete { topic } => message.contains(&plan.topics[*topic].name),
                 _ => false,
             }),
             // Finished records could not be committed in time, which only the application can handle. A fault that reaches another member
@@ -221,7 +223,7 @@ fn names(plan: &Plan, topic: usize, message: &str) -> bool {
 
 /// Whether partitions were added to the topic by then: it has its first count again when it is created again.
 fn has_grown(plan: &Plan, topic: usize, by: u64) -> bool {
-    plan.faults.iter().any(|fault| fault.what == Harm::Grow { topic } && fault.at <= by)
+    plan.faults.iter().any(|fault| fault.what == FaultKind::Grow { topic } && fault.at <= by)
 }
 
 #[cfg(test)]
@@ -229,7 +231,7 @@ mod tests {
     use super::super::forge::{Forged, M0, M1};
     use crate::{
         events::{What, Who},
-        plan::{Harm, Plan},
+        plan::{FaultKind, Plan},
     };
 
     fn failed(forged: Forged, call: &'static str, kind: &str, fatal: bool) -> Forged {
@@ -240,10 +242,10 @@ mod tests {
     #[test]
     fn safe19_a_consumer_gives_up_without_a_cause() {
         failed(Forged::begun(), "poll", "Group", true).is_found("SAFE19");
-        let refused = Harm::Code { api: 11, code: 30, times: 1 };
+        let refused = FaultKind::Code { api: 11, code: 30, times: 1 };
         failed(Forged::begun().fault(1, refused), "poll", "Authorization", true).holds();
         // A transient one is not a reason.
-        let passing = Harm::Code { api: 11, code: 16, times: 1 };
+        let passing = FaultKind::Code { api: 11, code: 16, times: 1 };
         failed(Forged::begun().fault(1, passing), "poll", "Group", true).is_found("SAFE19");
         failed(Forged::begun(), "build", "Config", false).is_found("SAFE19");
     }
@@ -251,7 +253,7 @@ mod tests {
     #[test]
     fn safe19_a_listener_that_answers_no_first_request_looks_like_one_with_sasl() {
         // The plan of seed 20047580: each answer to the first Metadata request of one member was lost, for ten seconds.
-        let lost = Harm::Lose { api: 3, times: 12 };
+        let lost = FaultKind::Lose { api: 3, times: 12 };
         let asks =
             |forged: Forged, api| forged.tell(What::Request { broker: 1, api, client: M1.to_string() });
         let begun = || Forged::new().tell(What::Started { who: M1 }).fault(1, lost.clone());
@@ -317,7 +319,7 @@ mod tests {
         fenced(before()).is_found("SAFE19");
         fenced(before().tell(What::GroupLoaded)).holds();
         // A request of the other took effect only then.
-        let held = |lasts| Forged::new().fault(0, Harm::Held { api: 11, lasts }).planned(twins);
+        let held = |lasts| Forged::new().fault(0, FaultKind::Held { api: 11, lasts }).planned(twins);
         let held = |lasts| fenced(held(lasts).tell(join(M1)).joins(M0, 2));
         held(3_000).holds();
         held(1).is_found("SAFE19");
@@ -330,22 +332,22 @@ mod tests {
             let kind = "Unreachable".to_owned();
             forged.tell(What::Failed { who: M0, call: "poll", kind, message, fatal: false })
         };
-        let again = Forged::begun().fault(2, Harm::Recreate { topic: 0 });
-        let grown = again.clone().fault(1, Harm::Grow { topic: 0 });
+        let again = Forged::begun().fault(2, FaultKind::Recreate { topic: 0 });
+        let grown = again.clone().fault(1, FaultKind::Grow { topic: 0 });
         says(grown.clone(), "orders-1").holds();
         says(grown, "bills-0").is_found("SAFE20");
         // It has as many partitions as before.
         says(again.clone(), "orders-0").is_found("SAFE20");
         // The partition was added to the new topic; or the topic will be created again only later.
-        says(again.fault(3, Harm::Grow { topic: 0 }), "orders-1").is_found("SAFE20");
-        let later = Forged::begun().fault(1, Harm::Grow { topic: 0 });
-        says(later.fault(60_000, Harm::Recreate { topic: 0 }), "orders-1").is_found("SAFE20");
+        says(again.fault(3, FaultKind::Grow { topic: 0 }), "orders-1").is_found("SAFE20");
+        let later = Forged::begun().fault(1, FaultKind::Grow { topic: 0 });
+        says(later.fault(60_000, FaultKind::Recreate { topic: 0 }), "orders-1").is_found("SAFE20");
     }
 
     #[test]
     fn safe19_safe20_a_fault_excuses_nothing_before_it_strikes_nor_long_after() {
         let healed = |forged: Forged, wait| forged.tell(What::Healed).wait(wait);
-        let fatal = |at, api, code| Forged::begun().fault(at, Harm::Code { api, code, times: 1 });
+        let fatal = |at, api, code| Forged::begun().fault(at, FaultKind::Code { api, code, times: 1 });
         let ends = |forged: Forged| failed(forged, "poll", "Group", true);
         ends(fatal(1, 10, -1)).holds();
         ends(fatal(60_000, 10, -1)).is_found("SAFE19");
@@ -353,7 +355,7 @@ mod tests {
         ends(fatal(1, 1, -1)).is_found("SAFE19");
         ends(healed(fatal(1, 10, -1), 20_000)).holds();
         ends(healed(fatal(1, 10, -1), 40_000)).is_found("SAFE19");
-        let paused = |at| Forged::begun().fault(at, Harm::PauseBroker { broker: 1, lasts: 1_000 });
+        let paused = |at| Forged::begun().fault(at, FaultKind::PauseBroker { broker: 1, lasts: 1_000 });
         let late = |forged: Forged| failed(forged, "poll", "Timeout", false);
         late(paused(1)).holds();
         late(paused(60_000)).is_found("SAFE20");
@@ -365,7 +367,7 @@ mod tests {
         unknown(fatal(1, 12, 15)).is_found("SAFE20");
         let deleted = |at| {
             let (kind, message) = ("UnknownTopic".to_owned(), "topic orders does not exist".to_owned());
-            let forged = Forged::begun().fault(at, Harm::Delete { topic: 0 });
+            let forged = Forged::begun().fault(at, FaultKind::Delete { topic: 0 });
             forged.tell(What::Failed { who: M0, call: "poll", kind, message, fatal: false })
         };
         deleted(1).holds();
@@ -374,7 +376,7 @@ mod tests {
 
     #[test]
     fn safe20_damaged_records_are_reported_once_for_each_partition_of_an_answer() {
-        let damaged = |at, times| Forged::begun().fault(at, Harm::Corrupt { times });
+        let damaged = |at, times| Forged::begun().fault(at, FaultKind::Corrupt { times });
         let twice =
             |forged: Forged| failed(failed(forged, "poll", "Corrupt", false), "poll", "Corrupt", false);
         twice(damaged(1, 2)).holds();
@@ -388,7 +390,7 @@ mod tests {
         failed(Forged::begun(), "poll", "Unreachable", false).is_found("SAFE20");
         // An event is for logs.
         failed(Forged::begun(), "event", "Unreachable", false).holds();
-        let corrupt = Forged::begun().fault(1, Harm::Corrupt { times: 1 });
+        let corrupt = Forged::begun().fault(1, FaultKind::Corrupt { times: 1 });
         failed(corrupt.clone(), "poll", "Corrupt", false).holds();
         failed(Forged::begun(), "poll", "Corrupt", false).is_found("SAFE20");
         let often = (0..25).fold(corrupt, |forged, _| failed(forged.wait(100), "poll", "Corrupt", false));

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::Judge;
+use super::Checker;
 use crate::{
     clock::ms,
     events::{Call, Event, Place, What, Who},
-    plan::{Commits, Fault, Harm, Member, Plan, Protocol, Reset, Topic},
+    plan::{Commits, Fault, FaultKind, Member, Plan, Protocol, Reset, Topic},
     working,
 };
 
@@ -97,7 +97,7 @@ impl Forged {
         self
     }
 
-    pub(super) fn fault(self, at: u64, what: Harm) -> Self {
+    pub(super) fn fault(self, at: u64, what: FaultKind) -> Self {
         self.planned(|plan| plan.faults.push(Fault { at, what }))
     }
 
@@ -234,11 +234,11 @@ impl Forged {
 
     /// The rules that this history breaks.
     pub(super) fn breaks(&self) -> BTreeSet<String> {
-        let mut judge = Judge::new(Arc::new(self.plan.clone()));
+        let mut checker = Checker::new(Arc::new(self.plan.clone()));
         for event in &self.events {
-            judge.feed(event);
+            checker.feed(event);
         }
-        judge.violations().into_iter().map(|violation| violation.rule).collect()
+        checker.violations().into_iter().map(|violation| violation.rule).collect()
     }
 
     #[track_caller]

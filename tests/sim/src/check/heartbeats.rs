@@ -110,7 +110,7 @@ impl Heartbeats {
 #[cfg(test)]
 mod tests {
     use super::super::forge::{Forged, M0};
-    use crate::{events::What, plan::Harm};
+    use crate::{events::What, plan::FaultKind};
 
     fn beats(forged: Forged, after: u64) -> Forged {
         forged.wait(after).tell(What::HeartbeatSent { who: M0 })
@@ -171,7 +171,7 @@ mod tests {
             beats(joins(), 1_000).holds();
             beats(joins(), 1_200).is_found("LIVE6");
         }
-        let slow = Harm::Late { api: 12, by: 3_000, times: 1 };
+        let slow = FaultKind::Late { api: 12, by: 3_000, times: 1 };
         beats(Forged::new().fault(1, slow).joins(M0, 1), 5_000).holds();
     }
 }

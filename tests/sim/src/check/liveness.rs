@@ -10,7 +10,7 @@ use super::{Complaints, spoken::Spoken};
 use crate::{
     clock::ms,
     events::{Event, What, Who},
-    plan::{Harm, Plan, Protocol},
+    plan::{FaultKind, Plan, Protocol},
 };
 
 /// Faults that are no reason to lose a member.
@@ -192,7 +192,7 @@ fn close_in_peace(plan: &Plan, timeout: Duration) -> Duration {
 /// Whether the application has not polled for the whole rebalance timeout, less the time until its member learns of the rebalance.
 fn stalls_throughout(plan: &Plan, member: usize, at: Duration, hears: Duration) -> bool {
     plan.faults.iter().any(|fault| match fault.what {
-        Harm::Stall { member: of, lasts } => {
+        FaultKind::Stall { member: of, lasts } => {
             of == member && ms(fault.at + plan.max_poll_interval) <= at + hears && at <= ms(fault.at + lasts)
         }
         _ => false,
@@ -205,7 +205,7 @@ mod tests {
     use crate::{
         clock::ms,
         events::{Call, What},
-        plan::Harm,
+        plan::FaultKind,
     };
 
     fn polls(took: u64) -> Forged {
@@ -222,7 +222,7 @@ mod tests {
         let excused = begun.tell(listens(Call::Assigned)).wait(5_000);
         let excused = excused.tell(What::ListenerEnds { who: M0, call: Call::Assigned }).wait(90);
         excused.tell(What::PollEnds { who: M0, dropped: false }).holds();
-        let closes = Forged::begun().fault(1, Harm::PauseBroker { broker: 1, lasts: 1_000 });
+        let closes = Forged::begun().fault(1, FaultKind::PauseBroker { broker: 1, lasts: 1_000 });
         let closes = closes.tell(What::CloseBegins { who: M0, timeout: ms(1_000) });
         closes.clone().wait(1_200).tell(What::CloseEnds { who: M0 }).is_found("LIVE7");
         closes.wait(900).tell(What::CloseEnds { who: M0 }).holds();
@@ -234,7 +234,7 @@ mod tests {
             let begun = forged.tell(What::CloseBegins { who: M0, timeout: ms(10_000) });
             begun.wait(took).tell(What::CloseEnds { who: M0 })
         };
-        let paused = || Forged::begun().fault(1, Harm::PauseBroker { broker: 1, lasts: 1_000 });
+        let paused = || Forged::begun().fault(1, FaultKind::PauseBroker { broker: 1, lasts: 1_000 });
         closes(Forged::begun(), 900).is_found("LIVE7");
         closes(Forged::begun(), 90).holds();
         closes(Forged::begun().planned(|plan| plan.latency = (1, 80)), 600).holds();
@@ -254,15 +254,18 @@ mod tests {
     fn live6_no_member_is_removed_where_nothing_is_wrong() {
         let gone = What::MemberGone { member: M0.to_string(), why: "session" };
         Forged::begun().tell(gone.clone()).is_found("LIVE6");
-        Forged::begun().fault(1, Harm::MoveCoordinator { to: 1 }).tell(gone.clone()).holds();
+        Forged::begun().fault(1, FaultKind::MoveCoordinator { to: 1 }).tell(gone.clone()).holds();
         // Its application has not polled for the whole rebalance timeout.
         let out = What::MemberGone { member: M0.to_string(), why: "rebalance" };
-        let stalls = |lasts| Forged::begun().fault(1, Harm::Stall { member: 0, lasts }).wait(65_000);
+        let stalls = |lasts| Forged::begun().fault(1, FaultKind::Stall { member: 0, lasts }).wait(65_000);
         stalls(70_000).tell(out.clone()).holds();
         stalls(50_000).tell(out.clone()).is_found("LIVE6");
         // The plan of seed 9200166: it stalls since before its member learned of the rebalance, a heartbeat after that began.
         let since = |at| {
-            Forged::begun().fault(at, Harm::Stall { member: 0, lasts: 70_000 }).wait(65_000).tell(out.clone())
+            Forged::begun()
+                .fault(at, FaultKind::Stall { member: 0, lasts: 70_000 })
+                .wait(65_000)
+                .tell(out.clone())
         };
         since(5_500).holds();
         since(7_000).is_found("LIVE6");

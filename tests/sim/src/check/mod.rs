@@ -1,6 +1,6 @@
 //! The invariants of `docs/failures.md`, checked on the event log.
 //!
-//! A [`Judge`] is fed every event in order and keeps the state it needs; each file holds the rules of one subject.
+//! A [`Checker`] is fed every event in order and keeps the state it needs; each file holds the rules of one subject.
 
 mod commits;
 mod copies;
@@ -81,7 +81,7 @@ impl Complaints {
 }
 
 /// Checks a run.
-pub(crate) struct Judge {
+pub(crate) struct Checker {
     plan: Arc<Plan>,
     ledger: Ledger,
     spoken: Spoken,
@@ -100,7 +100,7 @@ pub(crate) struct Judge {
     complaints: Complaints,
 }
 
-impl Judge {
+impl Checker {
     pub(crate) fn new(plan: Arc<Plan>) -> Self {
         Self {
             ledger: Ledger::new(&plan),

@@ -11,7 +11,7 @@ use super::{Complaints, ledger::Ledger, spoken::Spoken};
 use crate::{
     clock::ms,
     events::{Event, Place, What, Who},
-    plan::{Harm, Plan, Protocol},
+    plan::{FaultKind, Plan, Protocol},
 };
 
 /// JoinGroup.
@@ -286,7 +286,7 @@ impl Ownership {
         // when it is answered.
         let quiet = |given_up: &Duration| {
             plan.faults.iter().any(|fault| {
-                let Harm::Throttle { by, .. } = fault.what else { return false };
+                let FaultKind::Throttle { by, .. } = fault.what else { return false };
                 ms(fault.at) <= *given_up && at <= *given_up + ms(by)
             })
         };
@@ -377,7 +377,7 @@ impl Ownership {
         // Its request may have been lost on the way, or answered by an error instead of the coordinator.
         let is_lost = |joined: &Duration| {
             plan.faults.iter().filter(|fault| ms(fault.at) <= *joined).any(|fault| {
-                matches!(fault.what, Harm::Drop { api: JOIN, .. } | Harm::Code { api: JOIN, .. })
+                matches!(fault.what, FaultKind::Drop { api: JOIN, .. } | FaultKind::Code { api: JOIN, .. })
             })
         };
         let has_joined = since.any(|(joined, joiner)| *joiner == who && !is_lost(joined));
@@ -520,12 +520,12 @@ mod tests {
     use crate::{
         clock::ms,
         events::{Call, What, Who},
-        plan::Harm,
+        plan::FaultKind,
     };
 
     fn gone(forged: Forged, why: &'static str) -> Forged {
         // There was a fault, or no member would be removed (LIVE6).
-        let late = Harm::Late { api: 12, by: 7_000, times: 1 };
+        let late = FaultKind::Late { api: 12, by: 7_000, times: 1 };
         forged.fault(1, late).tell(What::MemberGone { member: M0.to_string(), why })
     }
 
@@ -653,10 +653,10 @@ mod tests {
         let joins = What::Request { broker: 1, api: 11, client: M0.to_string() };
         rebalanced.clone().tell(joins.clone()).joins(M1, 2).is_found("SAFE6");
         // Or it has not, as its request was lost, or answered by an error (the plan of seed 9200556).
-        let lost = |at, harm| rebalanced.clone().fault(at, harm).tell(joins.clone()).joins(M1, 2);
-        for harm in [Harm::Drop { api: 11, times: 1 }, Harm::Code { api: 11, code: 16, times: 1 }] {
-            lost(1, harm.clone()).holds();
-            lost(10 * timeout, harm).is_found("SAFE6");
+        let lost = |at, kind| rebalanced.clone().fault(at, kind).tell(joins.clone()).joins(M1, 2);
+        for kind in [FaultKind::Drop { api: 11, times: 1 }, FaultKind::Code { api: 11, code: 16, times: 1 }] {
+            lost(1, kind.clone()).holds();
+            lost(10 * timeout, kind).is_found("SAFE6");
         }
         // While it waited to join, another coordinator loaded the group, and all members have to join anew.
         let joined = |who: Who| What::Request { broker: 1, api: 11, client: who.to_string() };
@@ -785,7 +785,7 @@ mod tests {
             let nothing = What::GroupAssigned { member: M0.to_string(), generation: 2, places: Vec::new() };
             released.tell(nothing).wait(after).sends(M0, 10)
         };
-        let quiet = || modern().fault(1, Harm::Throttle { api: 8, by: 1_000 });
+        let quiet = || modern().fault(1, FaultKind::Throttle { api: 8, by: 1_000 });
         held_up(quiet(), 900).holds();
         held_up(quiet(), 1_100).is_found("SAFE7");
         held_up(modern(), 900).is_found("SAFE7");

@@ -360,7 +360,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::super::forge::{Forged, M0, M1};
-    use crate::plan::{Harm, Odd, Reset};
+    use crate::plan::{FaultKind, Odd, Reset};
 
     #[test]
     fn a_story_that_is_fine_breaks_nothing() {
@@ -455,7 +455,7 @@ mod tests {
     #[test]
     fn safe3_it_is_told_to_go_on_again_before_anything_was_handed_out() {
         // The plan of seed 5303312: the leader answers twice that it does not know the epoch.
-        let undefined = Harm::Odd { which: Odd::UndefinedEpoch, times: 2 };
+        let undefined = FaultKind::Odd { which: Odd::UndefinedEpoch, times: 2 };
         let latest = Forged::begun().planned(|plan| plan.reset = Reset::Latest).fault(1, undefined);
         let once = latest.written(10..11, 0).reset(M0, Some(10), 11);
         let twice = |from| once.clone().written(11..13, 0).reset(M0, Some(from), 13).written(13..14, 0);

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     clock::ms,
     events::{Event, Place, What, Who},
-    plan::{Fault, Harm, Odd, Plan},
+    plan::{Fault, FaultKind, Odd, Plan},
     working,
 };
 
@@ -337,7 +337,7 @@ impl Records {
         };
         let written = working::dated(record.since, id);
         // The oldest format has no timestamps.
-        let is_oldest = |fault: &Fault| matches!(fault.what, Harm::Legacy { magic: 0, .. });
+        let is_oldest = |fault: &Fault| matches!(fault.what, FaultKind::Legacy { magic: 0, .. });
         let is_undated = dated < 0 && plan.faults.iter().any(is_oldest);
         if dated != written && !is_undated {
             let text = format!(
@@ -416,7 +416,7 @@ impl Records {
 pub(super) fn most_partitions(plan: &Plan, at: Duration) -> u32 {
     let created = plan.topics.iter().map(|topic| u32::try_from(topic.partitions).unwrap_or(0)).sum::<u32>();
     let added =
-        plan.faults.iter().filter(|fault| matches!(fault.what, Harm::Grow { .. }) && ms(fault.at) <= at);
+        plan.faults.iter().filter(|fault| matches!(fault.what, FaultKind::Grow { .. }) && ms(fault.at) <= at);
     created + u32::try_from(added.count()).unwrap_or(0)
 }
 
@@ -426,7 +426,7 @@ fn told_no_epochs(plan: &Plan, at: Duration) -> u32 {
     let struck = plan.faults.iter().filter(|fault| ms(fault.at) <= at);
     struck
         .map(|fault| match fault.what {
-            Harm::Odd { which: Odd::NoEpochs, times } => times * partitions,
+            FaultKind::Odd { which: Odd::NoEpochs, times } => times * partitions,
             _ => 0,
         })
         .sum()
@@ -434,7 +434,8 @@ fn told_no_epochs(plan: &Plan, at: Duration) -> u32 {
 
 /// Whether there has been a broker so old that records are requested from it by topic name (before version 13 of Fetch).
 fn reads_by_name(plan: &Plan, at: Duration) -> bool {
-    let struck = |fault: &Fault| matches!(fault.what, Harm::Vintage { which: 0, .. }) && ms(fault.at) <= at;
+    let struck =
+        |fault: &Fault| matches!(fault.what, FaultKind::Vintage { which: 0, .. }) && ms(fault.at) <= at;
     plan.faults.iter().any(struck)
 }
 
@@ -456,7 +457,7 @@ mod tests {
     use super::super::forge::{Forged, M0, M1, orders};
     use crate::{
         events::What,
-        plan::{Harm, Odd},
+        plan::{FaultKind, Odd},
     };
 
     #[test]
@@ -467,7 +468,7 @@ mod tests {
         // The oldest format has no timestamp; every other has one.
         let undated = i64::MIN / 2;
         begun().handed_as(M0, (10, 0), undated).is_found("SAFE3");
-        let legacy = |magic| begun().fault(1, Harm::Legacy { magic, packed: false, times: 1 });
+        let legacy = |magic| begun().fault(1, FaultKind::Legacy { magic, packed: false, times: 1 });
         legacy(0).handed_as(M0, (10, 0), undated).holds();
         legacy(1).handed_as(M0, (10, 0), undated).is_found("SAFE3");
     }
@@ -476,7 +477,7 @@ mod tests {
     fn safe1_a_member_without_leader_epochs_cannot_see_a_truncation() {
         let cut = |forged: Forged| forged.truncated(8).wait(5).written(8..12, 1).revoked(M0).joins(M1, 2);
         let reads = |forged: Forged| forged.reads(M1, 10..12, 1).commits(M1, 12);
-        let odd = Harm::Odd { which: Odd::NoEpochs, times: 1 };
+        let odd = FaultKind::Odd { which: Odd::NoEpochs, times: 1 };
         reads(cut(Forged::begun().fault(1, odd.clone()))).holds();
         reads(cut(Forged::begun())).is_found("SAFE1");
         // As often as there were partitions to report, and not before.
@@ -494,7 +495,7 @@ mod tests {
 
     #[test]
     fn safe1_safe3_a_member_without_leader_epochs_goes_on_beyond_a_truncation() {
-        let odd = |at: u64| Forged::begun().fault(at, Harm::Odd { which: Odd::NoEpochs, times: 1 });
+        let odd = |at: u64| Forged::begun().fault(at, FaultKind::Odd { which: Odd::NoEpochs, times: 1 });
         let cut = |forged: Forged| forged.truncated(5).wait(5).written(5..12, 1);
         let reads = |forged: Forged| cut(forged).reads(M0, 10..12, 1).commits(M0, 12);
         reads(odd(1)).holds();
@@ -517,7 +518,7 @@ mod tests {
 
     #[test]
     fn safe1_safe3_a_member_that_reads_by_name_goes_on_in_a_recreated_topic() {
-        let older = |which| Forged::begun().fault(1, Harm::Vintage { broker: 1, which });
+        let older = |which| Forged::begun().fault(1, FaultKind::Vintage { broker: 1, which });
         let again = |which| older(which).recreated().wait(5).written(0..12, 1);
         let passed = |which| again(which).reads(M0, 10..12, 1).commits(M0, 12);
         passed(0).holds();

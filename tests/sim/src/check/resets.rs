@@ -12,7 +12,7 @@ use super::{
 use crate::{
     clock::ms,
     events::{Place, Who},
-    plan::{Harm, Odd, Plan, Reset},
+    plan::{FaultKind, Odd, Plan, Reset},
 };
 
 /// How many partitions may have got that answer by now.
@@ -21,7 +21,7 @@ fn undefined_epochs(plan: &Plan, at: Duration) -> u32 {
     let struck = plan.faults.iter().filter(|fault| ms(fault.at) <= at);
     struck
         .map(|fault| match fault.what {
-            Harm::Odd { which: Odd::UndefinedEpoch, times } => times * most,
+            FaultKind::Odd { which: Odd::UndefinedEpoch, times } => times * most,
             _ => 0,
         })
         .sum()
@@ -195,7 +195,7 @@ mod tests {
     use super::super::forge::{Forged, M0, M1, orders};
     use crate::{
         events::What,
-        plan::{Harm, Odd, Reset},
+        plan::{FaultKind, Odd, Reset},
     };
 
     fn told(forged: Forged, from: i64, to: i64) -> Forged {
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn safe13_a_reset_that_crossed_a_cut_has_not_heard_of_it() {
-        let odd = Harm::Odd { which: Odd::UndefinedEpoch, times: 1 };
+        let odd = FaultKind::Odd { which: Odd::UndefinedEpoch, times: 1 };
         let latest = Forged::begun().fault(1, odd).planned(|plan| plan.reset = Reset::Latest);
         let cut = latest.written(10..15, 0).truncated(3);
         // The end was returned before the log was cut.
@@ -446,13 +446,13 @@ mod tests {
 
     #[test]
     fn safe13_an_unknown_epoch_excuses_as_often_as_it_was_said() {
-        let odd = || Harm::Odd { which: Odd::UndefinedEpoch, times: 1 };
+        let odd = || FaultKind::Odd { which: Odd::UndefinedEpoch, times: 1 };
         let struck = Forged::begun().fault(1, odd()).reset(M0, Some(10), 0);
         struck.holds();
         struck.reset(M0, Some(10), 0).is_found("SAFE13");
         // A partition that was added got that answer too.
         let twice = |forged: Forged| forged.reset(M0, Some(10), 0).reset(M0, Some(10), 0);
-        let grown = |at| Forged::begun().fault(1, odd()).fault(at, Harm::Grow { topic: 0 });
+        let grown = |at| Forged::begun().fault(1, odd()).fault(at, FaultKind::Grow { topic: 0 });
         twice(grown(1)).holds();
         twice(grown(9_000)).is_found("SAFE13");
         // A fault that strikes later excuses nothing now.

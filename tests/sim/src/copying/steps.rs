@@ -9,7 +9,7 @@ use super::{ABORTED, DROPPED, process, tell_begun, told_by};
 use crate::{
     clock::ms,
     events::{Reported, What},
-    member::{Life, place},
+    member::{MemberRun, place},
     plan::Copies,
     random::Random,
 };
@@ -19,7 +19,7 @@ const LOOKS: Duration = Duration::from_secs(1);
 
 /// A member's loop.
 pub(crate) struct Stepper {
-    life: Life,
+    life: MemberRun,
     random: Random,
     once: ExactlyOnce,
     transactions: u64,
@@ -39,7 +39,7 @@ pub(crate) enum Turn {
 }
 
 impl Stepper {
-    pub(crate) async fn build(life: &Life, copies: &Copies, consumer: Consumer) -> Result<Self, Error> {
+    pub(crate) async fn build(life: &MemberRun, copies: &Copies, consumer: Consumer) -> Result<Self, Error> {
         let producer = super::producer(life, copies).await?;
         let once = ExactlyOnce::new(consumer, producer)?;
         let (random, uncommitted) = (life.random(25), BTreeMap::new());
@@ -108,7 +108,7 @@ impl Stepper {
     }
 }
 
-fn tell_handed(life: &Life, records: &Records) {
+fn tell_handed(life: &MemberRun, records: &Records) {
     for record in records {
         let id = crate::member::id_of(&record.value(), record.headers());
         let (who, at, offset) = (life.who, place(record.topic_partition()), record.offset());
@@ -117,7 +117,7 @@ fn tell_handed(life: &Life, records: &Records) {
 }
 
 /// Ends a step as the application, or chance, decides.
-async fn end(life: &Life, random: &mut Random, step: Step<'_>) -> Result<Reported, Error> {
+async fn end(life: &MemberRun, random: &mut Random, step: Step<'_>) -> Result<Reported, Error> {
     if random.percent(DROPPED) {
         drop(step);
         return Ok(Reported::Aborted);
@@ -150,7 +150,7 @@ async fn end(life: &Life, random: &mut Random, step: Step<'_>) -> Result<Reporte
 }
 
 /// The call may have failed in its consumer or in its producer.
-fn failed(life: &Life, error: Error) -> Turn {
+fn failed(life: &MemberRun, error: Error) -> Turn {
     if crate::working::is_of_transactions(&error) {
         life.producer_failed("next", &error);
         return Turn::Over;

@@ -6,7 +6,7 @@ mod faults;
 mod habits;
 mod workers;
 
-use super::{Commits, Harm, Kind, Leave, Member, Plan, Producer, Protocol, Reset, Topic};
+use super::{Commits, FaultKind, Kind, Leave, Member, Plan, Producer, Protocol, Reset, Topic};
 use crate::random::Random;
 
 /// The percentage of seeds that also have the later kinds of fault.
@@ -126,8 +126,14 @@ impl Plan {
             self.add_faults(random, (1, 4), Self::later_harm);
             self.faults.sort_by_key(|fault| fault.at);
         }
-        let finds_topics = |harm: &Harm| {
-            matches!(harm, Harm::Grow { .. } | Harm::Recreate { .. } | Harm::Delete { .. } | Harm::Odd { .. })
+        let finds_topics = |kind: &FaultKind| {
+            matches!(
+                kind,
+                FaultKind::Grow { .. }
+                    | FaultKind::Recreate { .. }
+                    | FaultKind::Delete { .. }
+                    | FaultKind::Odd { .. }
+            )
         };
         // New partitions, and topics, are found only by the next refresh.
         if random.percent(50) && !self.faults.iter().any(|fault| finds_topics(&fault.what)) {
@@ -168,7 +174,7 @@ impl Plan {
     }
 
     /// An application that is busy with one `poll` for longer than `max.poll.interval.ms` is rightly removed each time, and makes no
-    /// progress. Occasional late polls are drawn by [`Harm::Stall`]. And committing record by record over a slow network would not end in
+    /// progress. Occasional late polls are drawn by [`FaultKind::Stall`]. And committing record by record over a slow network would not end in
     /// time. Draws nothing.
     fn keep_polling(&mut self) {
         for member in &mut self.members {

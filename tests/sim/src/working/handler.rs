@@ -17,7 +17,7 @@ use crate::{
     clock::{self, ms},
     copying,
     events::{How, Place, Reported, What, Who},
-    member::{Life, id_of, place},
+    member::{MemberRun, id_of, place},
     plan::{Order, Work},
     random::Random,
 };
@@ -25,7 +25,7 @@ use crate::{
 /// The handler of one worker.
 #[derive(Clone)]
 pub(super) struct Handler {
-    life: Life,
+    life: MemberRun,
     work: Arc<Work>,
     calls: Arc<AtomicU64>,
     copies: Arc<AtomicU64>,
@@ -43,7 +43,7 @@ enum Fate {
 }
 
 impl Handler {
-    pub(super) fn new(life: &Life, work: Work) -> Self {
+    pub(super) fn new(life: &MemberRun, work: Work) -> Self {
         Self { life: life.clone(), work: Arc::new(work), calls: Arc::default(), copies: Arc::default() }
     }
 
@@ -221,7 +221,7 @@ fn origin(origin: &Origin) -> Option<(Place, i64)> {
 
 /// A record at a handler: its end is reported in every case.
 struct Handling {
-    life: Life,
+    life: MemberRun,
     call: u64,
     at: Place,
     offset: i64,
@@ -232,7 +232,7 @@ struct Handling {
 }
 
 impl Handling {
-    fn begin(life: &Life, call: u64, record: &OwnedRecord, attempt: &Attempt) -> Self {
+    fn begin(life: &MemberRun, call: u64, record: &OwnedRecord, attempt: &Attempt) -> Self {
         let (at, offset) = (place(record.topic_partition()), record.offset());
         let id = id_of(&record.value(), record.headers());
         let who = life.who;

@@ -6,7 +6,7 @@ use crate::{
     check::forge::{Forged, M0, M1, orders},
     clock::ms,
     events::{How, Place, What, Who},
-    plan::{Breaker, Harm, Order, Work},
+    plan::{Breaker, FaultKind, Order, Work},
 };
 
 fn options() -> Work {
@@ -636,7 +636,7 @@ fn safe21_a_breaker_lets_through_what_it_should_not() {
 #[test]
 fn safe6_a_handler_call_after_the_member_was_removed_is_found() {
     let out = || {
-        let late = Harm::Late { api: 12, by: 7_000, times: 1 };
+        let late = FaultKind::Late { api: 12, by: 7_000, times: 1 };
         let gone = What::MemberGone { member: M0.to_string(), why: "session" };
         with(begun().fault(1, late), |work| work.batch = 2).tell(What::Frozen { who: M0 }).tell(gone)
     };
@@ -648,9 +648,9 @@ fn safe6_a_handler_call_after_the_member_was_removed_is_found() {
 
 /// The records left at the end: for each partition the first one, and their number.
 fn left(forged: Forged) -> Vec<(i64, usize)> {
-    let mut judge = crate::check::Judge::new(std::sync::Arc::new(forged.plan.clone()));
-    forged.events().iter().for_each(|event| judge.feed(event));
-    judge.unhandled().into_iter().map(|(_, first, count)| (first, count)).collect()
+    let mut checker = crate::check::Checker::new(std::sync::Arc::new(forged.plan.clone()));
+    forged.events().iter().for_each(|event| checker.feed(event));
+    checker.unhandled().into_iter().map(|(_, first, count)| (first, count)).collect()
 }
 
 #[test]

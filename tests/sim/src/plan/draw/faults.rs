@@ -1,7 +1,7 @@
 //! The kinds of faults, and when they happen.
 
 use crate::{
-    plan::{Fault, Harm, Odd, Plan, Protocol, Work},
+    plan::{Fault, FaultKind, Odd, Plan, Protocol, Work},
     random::Random,
 };
 
@@ -75,11 +75,11 @@ impl Plan {
         &mut self,
         random: &mut Random,
         (least, most): (u64, u64),
-        harm: impl Fn(&Self, &mut Random, u64) -> Harm,
+        kind: impl Fn(&Self, &mut Random, u64) -> FaultKind,
     ) {
         for _ in 0..random.between(least, most) {
             let at = random.between(10, self.calm.saturating_sub(500));
-            let what = harm(self, random, self.calm - at);
+            let what = kind(self, random, self.calm - at);
             self.faults.push(Fault { at, what });
         }
     }
@@ -88,7 +88,7 @@ impl Plan {
         i32::try_from(random.between(1, u64::try_from(self.brokers).unwrap_or(1))).unwrap_or(1)
     }
 
-    pub(super) fn later_harm(&self, random: &mut Random, left: u64) -> Harm {
+    pub(super) fn later_harm(&self, random: &mut Random, left: u64) -> FaultKind {
         let api = *random.pick(APIS);
         let broker = self.any_broker(random);
         let topic = random.below(self.topics.len());
@@ -97,21 +97,21 @@ impl Plan {
         match random.below(8) {
             0 => {
                 let by = i64::try_from(random.between(1, 20)).unwrap_or(1);
-                Harm::Elect { topic, partition, by, to: broker }
+                FaultKind::Elect { topic, partition, by, to: broker }
             }
             // The other topic is for the members that still read.
-            1 if self.topics.len() > 1 => Harm::Delete { topic: 1 },
-            2 => Harm::Drop { api, times: 1 },
-            3 => Harm::Held { api, lasts: random.between(1, left.min(8_000)) },
-            4 if self.connections => Harm::Readdress {
+            1 if self.topics.len() > 1 => FaultKind::Delete { topic: 1 },
+            2 => FaultKind::Drop { api, times: 1 },
+            3 => FaultKind::Held { api, lasts: random.between(1, left.min(8_000)) },
+            4 if self.connections => FaultKind::Readdress {
                 broker,
                 port: u16::try_from(random.between(20_000, 30_000)).unwrap_or(20_000),
             },
-            _ => Harm::Odd { which: *random.pick(LATER_ODDS), times },
+            _ => FaultKind::Odd { which: *random.pick(LATER_ODDS), times },
         }
     }
 
-    pub(super) fn transaction_harm(&self, random: &mut Random, left: u64) -> Harm {
+    pub(super) fn transaction_harm(&self, random: &mut Random, left: u64) -> FaultKind {
         let api = *random.pick(TRANSACTION_APIS);
         let broker = self.any_broker(random);
         let member = random.below(self.members.len());
@@ -120,23 +120,23 @@ impl Plan {
         let short = random.between(1, left.min(3_000));
         let long = random.between(1, left.min(40_000));
         match random.below(16) {
-            0 | 1 => Harm::Lose { api, times: few },
-            2 => Harm::Drop { api, times: 1 },
-            3 => Harm::Held { api, lasts: left.min(8_000) },
-            4 => Harm::Late { api, by: short, times: few },
-            5 => Harm::Cut { api, after: random.below(60) },
-            6 => Harm::Swallow { api, times: 1 },
-            7 | 8 => Harm::Code { api, code: code_for(random, api), times: few },
-            9 | 10 => Harm::MoveTransactions { member, to: broker },
-            11 => Harm::MoveCopies { partition, to: broker },
-            12 => Harm::HoldMarkers { lasts: short },
-            13 => Harm::Freeze { member, lasts: long },
-            14 => Harm::Stall { member, lasts: long },
-            _ => Harm::Crash { member, returns: Some(random.between(0, 3_000)) },
+            0 | 1 => FaultKind::Lose { api, times: few },
+            2 => FaultKind::Drop { api, times: 1 },
+            3 => FaultKind::Held { api, lasts: left.min(8_000) },
+            4 => FaultKind::Late { api, by: short, times: few },
+            5 => FaultKind::Cut { api, after: random.below(60) },
+            6 => FaultKind::Swallow { api, times: 1 },
+            7 | 8 => FaultKind::Code { api, code: code_for(random, api), times: few },
+            9 | 10 => FaultKind::MoveTransactions { member, to: broker },
+            11 => FaultKind::MoveCopies { partition, to: broker },
+            12 => FaultKind::HoldMarkers { lasts: short },
+            13 => FaultKind::Freeze { member, lasts: long },
+            14 => FaultKind::Stall { member, lasts: long },
+            _ => FaultKind::Crash { member, returns: Some(random.between(0, 3_000)) },
         }
     }
 
-    pub(super) fn work_harm(&self, random: &mut Random, left: u64, work: &Work) -> Harm {
+    pub(super) fn work_harm(&self, random: &mut Random, left: u64, work: &Work) -> FaultKind {
         let api = *random.pick(WORK_APIS);
         let broker = self.any_broker(random);
         let member = random.below(self.members.len());
@@ -149,26 +149,26 @@ impl Plan {
             api => code_for(random, api),
         };
         match random.below(14) {
-            0 | 1 => Harm::Lose { api, times: few },
-            2 => Harm::Drop { api, times: 1 },
-            3 => Harm::Held { api, lasts: left.min(8_000) },
-            4 => Harm::Late { api, by: short, times: few },
-            5 => Harm::Swallow { api, times: 1 },
-            6 | 7 => Harm::Code { api, code: code(random, api), times: few },
+            0 | 1 => FaultKind::Lose { api, times: few },
+            2 => FaultKind::Drop { api, times: 1 },
+            3 => FaultKind::Held { api, lasts: left.min(8_000) },
+            4 => FaultKind::Late { api, by: short, times: few },
+            5 => FaultKind::Swallow { api, times: 1 },
+            6 | 7 => FaultKind::Code { api, code: code(random, api), times: few },
             // Writing there is refused for a while.
-            8 => Harm::Code { api: 0, code: 29, times: 1_000 },
-            9 => Harm::MoveLetters { partition, to: broker },
-            10 => Harm::Freeze { member, lasts: long },
-            11 => Harm::Stall { member, lasts: short },
-            _ => Harm::Crash { member, returns: Some(random.between(0, 3_000)) },
+            8 => FaultKind::Code { api: 0, code: 29, times: 1_000 },
+            9 => FaultKind::MoveLetters { partition, to: broker },
+            10 => FaultKind::Freeze { member, lasts: long },
+            11 => FaultKind::Stall { member, lasts: short },
+            _ => FaultKind::Crash { member, returns: Some(random.between(0, 3_000)) },
         }
     }
 
     /// Cuts the last record or two of a partition, which mostly spares the records at handlers.
-    pub(super) fn cut(&self, random: &mut Random, _: u64) -> Harm {
+    pub(super) fn cut(&self, random: &mut Random, _: u64) -> FaultKind {
         let topic = random.below(self.topics.len());
         let partition = any_partition(random, self.topics[topic].partitions);
-        Harm::Truncate { topic, partition, by: i64::try_from(random.between(1, 2)).unwrap_or(1) }
+        FaultKind::Truncate { topic, partition, by: i64::try_from(random.between(1, 2)).unwrap_or(1) }
     }
 }
 
@@ -191,7 +191,7 @@ pub(super) fn faults(random: &mut Random, plan: &Plan) -> Vec<Fault> {
         .map(|_| {
             let at = random.between(10, plan.calm.saturating_sub(500));
             let kind = *random.pick(&on);
-            Fault { at, what: harm(random, plan, kind, plan.calm - at) }
+            Fault { at, what: fault_kind(random, plan, kind, plan.calm - at) }
         })
         .collect();
     faults.sort_by_key(|fault| fault.at);
@@ -201,7 +201,7 @@ pub(super) fn faults(random: &mut Random, plan: &Plan) -> Vec<Fault> {
 const KINDS: usize = 28;
 
 /// `left`: the time until all must be calm again.
-fn harm(random: &mut Random, plan: &Plan, kind: usize, left: u64) -> Harm {
+fn fault_kind(random: &mut Random, plan: &Plan, kind: usize, left: u64) -> FaultKind {
     let member = random.below(plan.members.len());
     let broker = plan.any_broker(random);
     let topic = random.below(plan.topics.len());
@@ -213,43 +213,43 @@ fn harm(random: &mut Random, plan: &Plan, kind: usize, left: u64) -> Harm {
     let most = *random.pick(&[1, 3, 12]);
     let few = u32::try_from(random.between(1, most)).unwrap_or(1);
     match kind {
-        0 => Harm::Slow { member, broker, by: random.between(10, 1_500), lasts: long },
-        1 => Harm::Partition { member, broker, lasts: long, one_way: random.percent(30) },
-        2 => Harm::Reset { member, broker },
-        3 => Harm::Cut { api, after: random.below(200) },
-        4 => Harm::Lose { api, times: few },
-        5 => Harm::Swallow { api, times: 1 },
-        6 => Harm::Late { api, by: long.min(10_000), times: few },
-        7 => Harm::Code { api, code: code_for(random, api), times: few },
-        8 => Harm::Throttle { api, by: short },
-        9 => Harm::Corrupt { times: few.min(3) },
-        10 => Harm::Odd { which: *random.pick(ODDS), times: few },
-        11 => Harm::Resolve { member, lasts: long },
-        12 => Harm::PauseBroker { broker, lasts: long },
-        13 => Harm::CrashBroker { broker, lasts: long },
-        14 => Harm::MoveCoordinator { to: broker },
-        15 => Harm::LoadGroups { broker },
-        16 => Harm::ForgetGroup,
-        17 => Harm::MoveLeader { topic, partition, to: broker },
-        18 => Harm::EvictSessions { broker },
+        0 => FaultKind::Slow { member, broker, by: random.between(10, 1_500), lasts: long },
+        1 => FaultKind::Partition { member, broker, lasts: long, one_way: random.percent(30) },
+        2 => FaultKind::Reset { member, broker },
+        3 => FaultKind::Cut { api, after: random.below(200) },
+        4 => FaultKind::Lose { api, times: few },
+        5 => FaultKind::Swallow { api, times: 1 },
+        6 => FaultKind::Late { api, by: long.min(10_000), times: few },
+        7 => FaultKind::Code { api, code: code_for(random, api), times: few },
+        8 => FaultKind::Throttle { api, by: short },
+        9 => FaultKind::Corrupt { times: few.min(3) },
+        10 => FaultKind::Odd { which: *random.pick(ODDS), times: few },
+        11 => FaultKind::Resolve { member, lasts: long },
+        12 => FaultKind::PauseBroker { broker, lasts: long },
+        13 => FaultKind::CrashBroker { broker, lasts: long },
+        14 => FaultKind::MoveCoordinator { to: broker },
+        15 => FaultKind::LoadGroups { broker },
+        16 => FaultKind::ForgetGroup,
+        17 => FaultKind::MoveLeader { topic, partition, to: broker },
+        18 => FaultKind::EvictSessions { broker },
         19 => {
             // KIP-848 needs 4.0.
             let classic = !matches!(plan.protocol, Protocol::Consumer | Protocol::Migrating);
-            Harm::Vintage {
+            FaultKind::Vintage {
                 broker,
                 which: if classic { u8::try_from(random.below(4)).unwrap_or(0) } else { 3 },
             }
         }
         20 => {
             let returns = member == 0 || random.percent(70);
-            Harm::Crash { member, returns: returns.then(|| random.between(0, 10_000)) }
+            FaultKind::Crash { member, returns: returns.then(|| random.between(0, 10_000)) }
         }
-        21 => Harm::Freeze { member, lasts: long },
-        22 => Harm::Grow { topic },
-        23 => Harm::Recreate { topic },
-        24 => Harm::Truncate { topic, partition, by: i64::try_from(random.between(1, 20)).unwrap_or(1) },
-        25 => Harm::Retain { topic, partition, keep: i64::try_from(random.between(0, 10)).unwrap_or(0) },
-        26 => Harm::Compact { topic, partition },
-        _ => Harm::Stall { member, lasts: long },
+        21 => FaultKind::Freeze { member, lasts: long },
+        22 => FaultKind::Grow { topic },
+        23 => FaultKind::Recreate { topic },
+        24 => FaultKind::Truncate { topic, partition, by: i64::try_from(random.between(1, 20)).unwrap_or(1) },
+        25 => FaultKind::Retain { topic, partition, keep: i64::try_from(random.between(0, 10)).unwrap_or(0) },
+        26 => FaultKind::Compact { topic, partition },
+        _ => FaultKind::Stall { member, lasts: long },
     }
 }

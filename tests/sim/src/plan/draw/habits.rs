@@ -2,7 +2,7 @@
 
 use super::member;
 use crate::{
-    plan::{Commits, Fault, Harm, Leave, Member, Odd, Plan, Protocol, Resubscribe},
+    plan::{Commits, Fault, FaultKind, Leave, Member, Odd, Plan, Protocol, Resubscribe},
     random::Random,
 };
 
@@ -31,7 +31,7 @@ impl Plan {
         // A member that finishes records in any order has no offset to keep. And where metadata have no epochs, no member can see that an
         // offset belongs to a log that was cut.
         let in_order = self.members.iter().all(|member| member.commits != Commits::Each);
-        let no_epochs = |fault: &Fault| matches!(fault.what, Harm::Odd { which: Odd::NoEpochs, .. });
+        let no_epochs = |fault: &Fault| matches!(fault.what, FaultKind::Odd { which: Odd::NoEpochs, .. });
         let keeps = random.percent(KEEP_OFFSETS) && in_order && !self.faults.iter().any(no_epochs);
         for member in &mut self.members {
             member.keeps_offsets = random.percent(70) && keeps && !member.values;
@@ -88,7 +88,7 @@ impl Plan {
             let at = random.between(back.saturating_sub(gap / 3), back);
             let topic = random.below(self.topics.len());
             let percent = *random.pick(&[0, 20, 50, 80, 100]);
-            self.faults.push(Fault { at, what: Harm::ResetOffsets { topic, percent } });
+            self.faults.push(Fault { at, what: FaultKind::ResetOffsets { topic, percent } });
         }
     }
 
@@ -110,18 +110,18 @@ impl Plan {
                 0 | 1 if self.brokers > 1 => {
                     let one = broker(random, self.brokers);
                     let other = one % self.brokers + 1;
-                    self.faults.push(Fault { at, what: Harm::Swap { one, other } });
+                    self.faults.push(Fault { at, what: FaultKind::Swap { one, other } });
                 }
                 2 => {
                     for broker in 1..=self.brokers {
                         let port = port(random);
-                        self.faults.push(Fault { at, what: Harm::Comeback { broker, lasts, port } });
+                        self.faults.push(Fault { at, what: FaultKind::Comeback { broker, lasts, port } });
                     }
                 }
                 _ => {
                     let broker = broker(random, self.brokers);
                     let port = port(random);
-                    self.faults.push(Fault { at, what: Harm::Comeback { broker, lasts, port } });
+                    self.faults.push(Fault { at, what: FaultKind::Comeback { broker, lasts, port } });
                 }
             }
         }
@@ -142,7 +142,7 @@ impl Plan {
         for _ in 0..random.between(2, 8) {
             let at = random.between(100, self.calm);
             for partition in 0..partitions {
-                self.faults.push(Fault { at, what: Harm::Compact { topic: first, partition } });
+                self.faults.push(Fault { at, what: FaultKind::Compact { topic: first, partition } });
             }
         }
     }
@@ -159,7 +159,8 @@ impl Plan {
             let at = random.between(100, self.calm);
             let magic = *random.pick(&[0, 1]);
             let times = *random.pick(&[1, 5, 1_000]);
-            self.faults.push(Fault { at, what: Harm::Legacy { magic, packed: random.percent(50), times } });
+            self.faults
+                .push(Fault { at, what: FaultKind::Legacy { magic, packed: random.percent(50), times } });
         }
     }
 
@@ -196,8 +197,8 @@ impl Plan {
             let at = random.between(100, latest);
             let lasts = random.between(1, self.calm - at);
             let what = match random.below(3) {
-                0 => Harm::Freeze { member: number, lasts },
-                _ => Harm::Crash { member: number, returns: Some(random.between(0, 5_000)) },
+                0 => FaultKind::Freeze { member: number, lasts },
+                _ => FaultKind::Crash { member: number, returns: Some(random.between(0, 5_000)) },
             };
             self.faults.push(Fault { at, what });
         }
@@ -220,7 +221,7 @@ impl Plan {
         }
         for _ in 0..2 {
             let at = random.between(drop + 1_000, back);
-            self.faults.push(Fault { at, what: Harm::DeleteOffsets { topic: 1 } });
+            self.faults.push(Fault { at, what: FaultKind::DeleteOffsets { topic: 1 } });
         }
     }
 

@@ -2,7 +2,8 @@
 
 use crate::{
     plan::{
-        Blow, Breaker, Commits, Copies, Harm, Kind, Member, Moment, Odd, Order, Plan, Reset, Strike, Work,
+        Blow, Breaker, Commits, Copies, FaultKind, Kind, Member, Moment, Odd, Order, Plan, Reset, Strike,
+        Work,
     },
     random::Random,
 };
@@ -34,9 +35,10 @@ impl Plan {
         let (transactional, recreates) = (more.percent(TRANSACTIONAL), more.percent(RECREATES));
         let cuts = cuts && !transactional;
         let judged_in_the_end =
-            |harm: &Harm| is_cut(harm) && (recreates || !matches!(harm, Harm::Recreate { .. }));
-        let nobody_sees = |harm: &Harm| {
-            matches!(harm, Harm::Legacy { .. } | Harm::Odd { which: Odd::NoEpochs, .. }) || harm.takes_back()
+            |kind: &FaultKind| is_cut(kind) && (recreates || !matches!(kind, FaultKind::Recreate { .. }));
+        let nobody_sees = |kind: &FaultKind| {
+            matches!(kind, FaultKind::Legacy { .. } | FaultKind::Odd { which: Odd::NoEpochs, .. })
+                || kind.takes_back()
         };
         self.faults.retain(|fault| !nobody_sees(&fault.what) || (cuts && judged_in_the_end(&fault.what)));
         (self.reset, self.opens_ahead) = (Reset::Earliest, false);
@@ -207,14 +209,14 @@ fn be_a_worker(member: &mut Member, read_committed: bool) {
 }
 
 /// Whether this fault to logs or offsets can be checked by what is left at the end.
-fn is_cut(harm: &Harm) -> bool {
+fn is_cut(kind: &FaultKind) -> bool {
     matches!(
-        harm,
-        Harm::Truncate { .. }
-            | Harm::Elect { .. }
-            | Harm::Recreate { .. }
-            | Harm::ResetOffsets { .. }
-            | Harm::DeleteOffsets { .. }
+        kind,
+        FaultKind::Truncate { .. }
+            | FaultKind::Elect { .. }
+            | FaultKind::Recreate { .. }
+            | FaultKind::ResetOffsets { .. }
+            | FaultKind::DeleteOffsets { .. }
     )
 }
 

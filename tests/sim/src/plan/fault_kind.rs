@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Fault {
     pub(crate) at: u64,
-    pub(crate) what: Harm,
+    pub(crate) what: FaultKind,
 }
 
 /// A kind of fault. `for` is its duration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Harm {
+pub(crate) enum FaultKind {
     /// Traffic between a member and a broker takes longer.
     Slow {
         member: usize,
@@ -343,7 +343,7 @@ pub(crate) const CLASSES: &[&str] = &[
     "odd answer: a coordinator that is none",
 ];
 
-impl Harm {
+impl FaultKind {
     /// The class of the fault: on or off for a whole seed, and counted.
     pub(crate) fn class(&self) -> &'static str {
         match self {
