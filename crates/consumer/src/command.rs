@@ -38,6 +38,15 @@ impl Subscription {
     }
 }
 
+/// Who commits what is finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CommitBy {
+    /// A call of the application. It fails at once if the lookup of the coordinator is refused.
+    Application,
+    /// The consumer itself, as it gives partitions up: it tries until its deadline.
+    Consumer,
+}
+
 /// A command from the handle to the engine.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -83,6 +92,7 @@ pub(crate) enum Command {
     /// Commits what is finished.
     CommitFinished {
         deadline: Instant,
+        by: CommitBy,
         reply: Option<Reply<()>>,
     },
     /// Waits until no commit of these partitions (or none at all) is in flight, at most until the deadline.

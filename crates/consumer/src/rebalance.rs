@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     clock,
-    command::Command,
+    command::{Command, CommitBy},
     error::{Error, ErrorKind, NOT_COMMITTED, Result},
     event::{Event, OwnershipChange, RebalanceCall, Reporter},
     handle::Handle,
@@ -212,7 +212,7 @@ impl OpenLedgers {
         let news = self.ledgers.close_and_report(&self.partitions, tell);
         let deadline = clock::after(self.commit_within.filter(|_| news)?);
         let (reply, answer) = oneshot::channel();
-        handle.send(Command::CommitFinished { deadline, reply: Some(reply) }).ok()?;
+        handle.send(Command::CommitFinished { deadline, by: CommitBy::Consumer, reply: Some(reply) }).ok()?;
         Some(answer)
     }
 }

@@ -75,6 +75,8 @@ enum RequestedBy {
 #[derive(Debug)]
 struct OpenCommit {
     deadline: Instant,
+    /// It waits until its deadline, even for a coordinator whose lookup is refused.
+    is_patient: bool,
     left: usize,
     outcome: CommitOutcome,
 }
@@ -145,8 +147,14 @@ impl Commits {
         if left == 0 {
             return (id, Some(refused));
         }
-        self.open.insert(id, OpenCommit { deadline, left, outcome: refused });
+        self.open.insert(id, OpenCommit { deadline, is_patient: false, left, outcome: refused });
         (id, None)
+    }
+
+    pub(crate) fn be_patient(&mut self, id: CommitId) {
+        if let Some(open) = self.open.get_mut(&id) {
+            open.is_patient = true;
+        }
     }
 
     /// Merges commits that no caller waits for: another commit with the same offset and no earlier deadline
@@ -163,14 +171,19 @@ impl Commits {
             let goes = |id: &CommitId| {
                 *id != kept && unawaited.contains(id) && self.open.get(id).is_none_or(is_good)
             };
+            let mut is_patient = false;
             for id in ids.extract_if(.., |id| goes(id)).collect::<Vec<_>>() {
                 if let Some(open) = self.open.get_mut(&id) {
+                    is_patient |= open.is_patient;
                     open.left = open.left.saturating_sub(1);
                     if open.left == 0 {
                         self.open.remove(&id);
                         merged.insert(id);
                     }
                 }
+            }
+            if is_patient && let Some(open) = self.open.get_mut(&kept) {
+                open.is_patient = true;
             }
         }
         merged
@@ -249,22 +262,24 @@ impl Commits {
         done
     }
 
-    /// Commits that are not in flight fail, because no coordinator can be found for them.
+    /// Commits that are neither in flight nor patient fail, because no coordinator can be found for them.
     pub(crate) fn refuse_unsent(&mut self, cause: &Cause) -> Done {
         let mut refused = Vec::new();
         for (partition, queue) in &mut self.queues {
-            for entry in std::mem::take(queue) {
-                match entry.by {
-                    RequestedBy::Application(_) if entry.retry.outstanding.is_none() => {
-                        refused.push((partition.clone(), entry.by));
-                    }
-                    RequestedBy::Application(_) | RequestedBy::AutoCommit => queue.push_back(entry),
+            queue.retain_mut(|entry| {
+                let RequestedBy::Application(ids) = &mut entry.by else { return true };
+                if entry.retry.outstanding.is_some() {
+                    return true;
                 }
-            }
+                let is_impatient = |id: &CommitId| self.open.get(id).is_none_or(|open| !open.is_patient);
+                refused.extend(ids.extract_if(.., |id| is_impatient(id)).map(|id| (id, partition.clone())));
+                !ids.is_empty()
+            });
         }
         self.queues.retain(|_, queue| !queue.is_empty());
         let mut done = Done::new();
-        for (partition, by) in refused {
+        for (id, partition) in refused {
+            let by = RequestedBy::Application(vec![id]);
             self.complete_offset(by, &partition, &Err(CommitError::Failed(cause.clone())), &mut done);
         }
         done

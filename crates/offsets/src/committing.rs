@@ -67,6 +67,12 @@ impl Offsets {
         id
     }
 
+    /// This commit waits until its deadline, even if the lookup of the coordinator is refused meanwhile
+    /// ([`on_coordinator_refused`](Self::on_coordinator_refused)).
+    pub fn wait_for_coordinator(&mut self, commit: CommitId) {
+        self.commits.be_patient(commit);
+    }
+
     /// Merges commits that no caller waits for: each into another one with the same offsets and no earlier
     /// deadline. Returns those that are covered completely; they get no [`Event::CommitDone`].
     pub fn merge_commits(&mut self, unawaited: &BTreeSet<CommitId>) -> BTreeSet<CommitId> {

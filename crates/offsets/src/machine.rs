@@ -361,8 +361,9 @@ impl Offsets {
         }
     }
 
-    /// The coordinator cannot be looked up, and waiting does not help: the commits and queries of the
-    /// application that wait for it fail. Start offsets and automatic commits wait on.
+    /// The lookup of the coordinator was refused with an error that retrying does not mend: the commits and queries of
+    /// the application that wait for it fail. Start offsets, automatic commits and those that
+    /// [wait for it](Self::wait_for_coordinator) wait on.
     pub fn on_coordinator_refused(&mut self, now: Instant, code: ErrorCode) {
         self.advance_clock(now);
         let cause = Cause::Refused { api: ApiKey::FindCoordinator, code };

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::{Consumer, Group, Notified, PendingChange, Running};
 use crate::{
     clock,
-    command::{CLOSING_COMMIT, Command},
+    command::{CLOSING_COMMIT, Command, CommitBy},
     error::{Error, ErrorKind, NOT_COMMITTED, Result},
     event::{Event, OwnershipChange, RebalanceCall},
     inbox::Control,
@@ -187,7 +187,7 @@ impl Consumer {
         let (reply, answer) = oneshot::channel();
         let commit = if self.commits_by_itself() {
             self.report_finished();
-            Command::CommitFinished { deadline, reply: Some(reply) }
+            Command::CommitFinished { deadline, by: CommitBy::Consumer, reply: Some(reply) }
         } else {
             // Commits that the application requested without waiting are sent while the partitions are still
             // ours (FAILURES H2).
@@ -342,7 +342,7 @@ impl Consumer {
             self.report_finished();
         }
         let commit = self.handle.ask(|reply| match by_itself {
-            true => Command::CommitFinished { deadline: by, reply: Some(reply) },
+            true => Command::CommitFinished { deadline: by, by: CommitBy::Consumer, reply: Some(reply) },
             false => Command::SettleCommits { partitions: None, deadline: by, reply },
         });
         let late = || Err(Error::new(ErrorKind::Timeout, NOT_COMMITTED));

@@ -7,7 +7,7 @@ pub use offtake_group::GroupMembership;
 use super::{Consumer, Group};
 use crate::{
     clock,
-    command::{Command, LAST_SECOND, Reply, SHORTEST_CLOSE},
+    command::{Command, CommitBy, LAST_SECOND, Reply, SHORTEST_CLOSE},
     error::{ErrorKind, Result},
     health::MembershipState,
     ledger::Refusal,
@@ -114,7 +114,11 @@ impl Consumer {
         self.log_giving_up(&partitions);
         if self.commits_by_itself() {
             self.report_finished();
-            let _ = self.handle.send(Command::CommitFinished { deadline: by, reply: None });
+            let _ = self.handle.send(Command::CommitFinished {
+                deadline: by,
+                by: CommitBy::Consumer,
+                reply: None,
+            });
         }
         self.give_up(&partitions, Refusal::ConsumerClosed);
         if let Some(command) = command {

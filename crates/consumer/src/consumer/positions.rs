@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{Consumer, subscribing::compile};
 use crate::{
     clock,
-    command::Command,
+    command::{Command, CommitBy},
     committing::Committing,
     error::{Error, ErrorKind, Result, not_assigned},
     offsets::{OffsetAndMetadata, OffsetAndTimestamp, OffsetToCommit, StartAt, known_offset},
@@ -73,7 +73,9 @@ impl Consumer {
         self.finish_passed();
         self.report_finished();
         let deadline = clock::after(timeout);
-        self.handle.ask(|reply| Command::CommitFinished { deadline, reply: Some(reply) }).await
+        self.handle
+            .ask(|reply| Command::CommitFinished { deadline, by: CommitBy::Application, reply: Some(reply) })
+            .await
     }
 
     /// Commits exactly these offsets, `(&partition, 42)`, `[(("orders", 0), 42)]`, or with an [`OffsetAndMetadata`] each, retrying

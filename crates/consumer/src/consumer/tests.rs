@@ -233,7 +233,7 @@ async fn answers(mut commands: mpsc::UnboundedReceiver<Command>, log: Log, held:
                 }
             }
             Command::CommitSoon => log.say("commit soon"),
-            Command::CommitFinished { deadline, reply } => {
+            Command::CommitFinished { deadline, reply, .. } => {
                 log.say("commit finished");
                 answer(deadline, reply);
             }

@@ -11,7 +11,7 @@ use super::{
     waiters::{Listing, Question, QuestionReply},
 };
 use crate::{
-    command::{Answer, Command, LAST_SECOND, Reply, Subscription},
+    command::{Answer, Command, CommitBy, LAST_SECOND, Reply, Subscription},
     config::GroupProtocol,
     error::{self, Error, ErrorKind, Result, not_assigned},
     inbox::Data,
@@ -58,7 +58,7 @@ impl Engine {
                 }
             }
             Command::CommitSoon => self.offsets.request_auto_commit(now),
-            Command::CommitFinished { deadline, reply } => self.commit_finished(now, deadline, reply),
+            Command::CommitFinished { deadline, by, reply } => self.commit_finished(now, deadline, by, reply),
             Command::SettleCommits { partitions, deadline, reply } => {
                 self.waiters.settle_commits(partitions, deadline, reply);
             }
@@ -163,7 +163,7 @@ impl Engine {
                 tracing::info!(member, count, partitions = %PartitionList(&owned), reason, "partitions given up");
             }
             if commits {
-                self.commit_finished(now, deadline, None);
+                self.commit_finished(now, deadline, CommitBy::Consumer, None);
             }
             self.close(now, deadline, GroupMembership::Default, None);
         }
@@ -220,11 +220,11 @@ impl Engine {
                 Member::new(config).map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
             self.member = Some(member);
         }
-        if self.subscriptions.has_refused() {
+        self.subscriptions.replace(to, self.metadata.requests_sent());
+        if self.subscriptions.has_refused(self.metadata.cluster()) {
             // Whether that still holds is for the brokers to say.
             self.metadata.refresh_now(now);
         }
-        self.subscriptions.replace(to, self.metadata.requests_sent());
         self.begin_anew();
         self.sync_polls(now);
         self.want_topics(now);
@@ -296,12 +296,15 @@ impl Engine {
         }
     }
 
-    fn commit_finished(&mut self, now: Instant, deadline: Instant, reply: Option<Reply<()>>) {
+    fn commit_finished(&mut self, now: Instant, deadline: Instant, by: CommitBy, reply: Option<Reply<()>>) {
         if self.coordinator.is_none() {
             answer(reply, Err(no_group("commit")));
             return;
         }
         let id = self.offsets.commit(now, offtake_offsets::Commit::Finished, deadline);
+        if by == CommitBy::Consumer {
+            self.offsets.wait_for_coordinator(id);
+        }
         self.await_commit(now, id, reply);
     }
 

@@ -155,20 +155,25 @@ impl Subscriptions {
         first.is_some_and(|first| partition.partition >= first.partitions)
     }
 
-    /// Whether a topic of the subscription is refused, as far as was reported.
-    pub(super) fn has_refused(&self) -> bool {
-        !self.refused.is_empty()
+    /// Whether a topic of the subscription is refused, as far as is known.
+    pub(super) fn has_refused(&self, cluster: &Cluster) -> bool {
+        self.refusals(cluster).next().is_some()
+    }
+
+    fn refusals(&self, cluster: &Cluster) -> impl Iterator<Item = (Topic, ErrorCode)> {
+        let error_of = |topic: &Topic| Some((topic.clone(), cluster.topics.get(topic)?.error));
+        self.names().iter().filter_map(error_of).filter(|(_, code)| {
+            matches!(code, ErrorCode::TopicAuthorizationFailed | ErrorCode::InvalidTopicException)
+        })
     }
 
     /// Topics of a subscription by name that the client may not read, or that cannot exist, each once; the
     /// others are read (FAILURES B8).
-    pub(super) fn newly_refused(&mut self, cluster: &Cluster) -> Vec<(Topic, ErrorCode)> {
-        let error_of = |topic: &Topic| Some((topic.clone(), cluster.topics.get(topic)?.error));
-        let is_refusal = |code: &ErrorCode| {
-            matches!(code, ErrorCode::TopicAuthorizationFailed | ErrorCode::InvalidTopicException)
-        };
-        let mut refused: Vec<_> =
-            self.names().iter().filter_map(error_of).filter(|(_, code)| is_refusal(code)).collect();
+    pub(super) fn newly_refused(&mut self, cluster: &Cluster, learnt: u64) -> Vec<(Topic, ErrorCode)> {
+        if learnt <= self.asked_before {
+            return Vec::new(); // from before the subscription
+        }
+        let mut refused: Vec<_> = self.refusals(cluster).collect();
         let now = refused.iter().map(|(topic, _)| topic.clone()).collect();
         let before = std::mem::replace(&mut self.refused, now);
         refused.retain(|(topic, _)| !before.contains(topic));
@@ -256,12 +261,12 @@ mod tests {
         let mut subscriptions = Subscriptions::none();
         subscriptions.replace(Subscription::Topics(vec!["secret".into()]), 0);
         let refused = cluster(&[("secret", ErrorCode::TopicAuthorizationFailed, 0)]);
-        assert_eq!(subscriptions.newly_refused(&refused).len(), 1);
-        assert!(subscriptions.newly_refused(&refused).is_empty());
-        assert!(subscriptions.newly_refused(&cluster(&[("secret", ErrorCode::None, 1)])).is_empty());
-        assert_eq!(subscriptions.newly_refused(&refused).len(), 1);
+        assert_eq!(subscriptions.newly_refused(&refused, 9).len(), 1);
+        assert!(subscriptions.newly_refused(&refused, 9).is_empty());
+        assert!(subscriptions.newly_refused(&cluster(&[("secret", ErrorCode::None, 1)]), 9).is_empty());
+        assert_eq!(subscriptions.newly_refused(&refused, 9).len(), 1);
         subscriptions.replace(Subscription::Topics(vec!["secret".into()]), 1);
-        assert_eq!(subscriptions.newly_refused(&refused).len(), 1, "subscribed to again");
+        assert_eq!(subscriptions.newly_refused(&refused, 9).len(), 1, "subscribed to again");
     }
 
     #[test]
@@ -392,7 +397,7 @@ mod tests {
             ("secret", ErrorCode::TopicAuthorizationFailed, 0),
         ]);
         let bad = ("bad".into(), ErrorCode::InvalidTopicException);
-        assert_eq!(subscriptions.newly_refused(&now), [bad], "and nothing that nobody named");
+        assert_eq!(subscriptions.newly_refused(&now, 9), [bad], "and nothing that nobody named");
         subscriptions.replace(patterns(), 0);
         assert!(subscriptions.names().is_empty());
     }

@@ -12,7 +12,7 @@ use super::*;
 use crate::{
     builder::Builder,
     clock,
-    command::{self, Command, Output},
+    command::{self, Command, CommitBy, Output},
     consumer::Consumer,
     inbox::Data,
 };
@@ -198,7 +198,7 @@ fn topics_are_subscribed_to_or_partitions_are_assigned_and_only_a_group_can_be_j
     let (mut alone, now) = self::engine(|builder| builder.configure(|config| config.group_id = None));
     assert_eq!(alone.asked(now, subscribed(&topics)).unwrap_err().kind(), ErrorKind::Misuse);
     let deadline = clock::after(Duration::from_secs(60));
-    let commit = |reply| Command::CommitFinished { deadline, reply: Some(reply) };
+    let commit = |reply| Command::CommitFinished { deadline, by: CommitBy::Application, reply: Some(reply) };
     assert_eq!(alone.asked(now, commit).unwrap_err().kind(), ErrorKind::Misuse);
     assert_eq!(alone.assigned(now, &[0]).len(), 2, "a consumer without a group reads by hand");
 }
@@ -214,7 +214,10 @@ fn n6_a_close_waits_for_commits_for_half_of_its_time_and_not_at_all_where_there_
         if commits {
             let positions = vec![(orders(0), token, Position::at(9))];
             engine.handle_command(now, Command::Finished { positions });
-            engine.handle_command(now, Command::CommitFinished { deadline: at(60), reply: None });
+            engine.handle_command(
+                now,
+                Command::CommitFinished { deadline: at(60), by: CommitBy::Application, reply: None },
+            );
         }
         let (reply, mut answer) = oneshot::channel();
         let group_membership = GroupMembership::Default;

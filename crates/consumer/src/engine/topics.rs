@@ -73,7 +73,7 @@ impl Engine {
         self.resolve_subscription(now);
         let cluster = self.metadata.cluster().clone();
         self.vitals.cluster_is(&cluster);
-        for (topic, code) in self.subscriptions.newly_refused(&cluster) {
+        for (topic, code) in self.subscriptions.newly_refused(&cluster, self.metadata.view_request()) {
             self.fail(lookups::refused(&topic, code));
         }
         let wanted: BTreeSet<_> = self.ownership.partitions().map(|partition| &partition.topic).collect();

@@ -7,7 +7,7 @@ use offtake_machine::{Token, TopicPartition};
 use super::Handle;
 use crate::{
     clock,
-    command::Command,
+    command::{Command, CommitBy},
     error::{Error, ErrorKind, Result},
     offsets::{OffsetAndMetadata, OffsetToCommit},
     one_or_many::OneOrMany,
@@ -141,6 +141,7 @@ impl Handle {
         };
         ledgers.report(|positions| drop(self.send(Command::Finished { positions })));
         let deadline = self.deadline();
-        self.ask(|reply| Command::CommitFinished { deadline, reply: Some(reply) }).await
+        self.ask(|reply| Command::CommitFinished { deadline, by: CommitBy::Application, reply: Some(reply) })
+            .await
     }
 }

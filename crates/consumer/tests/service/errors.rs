@@ -365,3 +365,81 @@ fn d9_a_function_that_panics_over_every_event_harms_nobody_but_itself() {
         assert!(!log.with("the event handler panicked").is_empty());
     });
 }
+
+#[test]
+fn b8_a_refused_topic_is_reported_once_after_each_subscribe_with_and_without_unsubscribe() {
+    virtually(async {
+        for unsubscribes in [false, true] {
+            let cluster = cluster(1).await;
+            for api in [ApiKey::LeaveGroup, ApiKey::JoinGroup, ApiKey::FindCoordinator, ApiKey::Heartbeat] {
+                cluster.inject(FaultRule::on(api, Fault::Delay(Duration::from_millis(30))));
+            }
+            let mut consumer = member(&cluster, "c").enable_auto_commit(false).build().await.unwrap();
+            for times in 0..3 {
+                consumer.subscribe(["orders", "or ders"]).await.unwrap();
+                let began = tokio::time::Instant::now();
+                let mut errors = 0;
+                while began.elapsed() < Duration::from_secs(20) {
+                    errors += usize::from(consumer.poll(A_MOMENT).await.is_err());
+                }
+                assert_eq!(errors, 1, "{unsubscribes} {times}");
+                if unsubscribes {
+                    consumer.unsubscribe().await.unwrap();
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn c6_calls_wait_for_a_coordinator_that_is_not_available_for_some_seconds() {
+    virtually(async {
+        for code in [14, 15] {
+            let cluster = cluster(1).await;
+            let refuses = cluster.inject(FaultRule::on(ApiKey::FindCoordinator, Fault::Fail(code)));
+            let mut consumer = member(&cluster, "c").enable_auto_commit(false).build().await.unwrap();
+            consumer.assign([("orders", 0, 0)]).await.unwrap();
+            let place = TopicPartition::new("orders", 0);
+            let handle = consumer.handle();
+            let ends = async {
+                sleep(Duration::from_secs(10)).await;
+                cluster.withdraw(refuses);
+            };
+            let (committed, asked, ()) = tokio::join!(
+                handle.commit_offsets([(place.clone(), 0)]),
+                consumer.committed([place.clone()]),
+                ends
+            );
+            committed.unwrap();
+            asked.unwrap();
+        }
+    });
+}
+
+#[test]
+fn c6_one_refused_lookup_loses_no_commit_of_the_consumer_itself() {
+    virtually(async {
+        let of_first = |api, code| FaultRule::on(api, Fault::Fail(code)).client("first").once();
+        for code in [-1, 30] {
+            // Its partitions are revoked, and the coordinator has moved.
+            let cluster = cluster(2).await;
+            let cooperative = |client: &str| {
+                member(&cluster, client).property("partition.assignment.strategy", "cooperative-sticky")
+            };
+            let builder = cooperative("first").property("auto.commit.interval.ms", "3600000");
+            let mut first = builder.build().await.unwrap();
+            first.subscribe(["orders"]).await.unwrap();
+            read(&mut first, 6).await;
+            let mut second = cooperative("second").build().await.unwrap();
+            second.subscribe(["orders"]).await.unwrap();
+            cluster.inject(of_first(ApiKey::FindCoordinator, code));
+            cluster.inject(of_first(ApiKey::OffsetCommit, 16));
+            let mut again = 0;
+            for _ in 0..300 {
+                let (_refused_once, records) = tokio::join!(first.poll(A_MOMENT), second.poll(A_MOMENT));
+                again += records.unwrap().len();
+            }
+            assert_eq!((second.assignment().len(), again), (1, 0), "{code}");
+        }
+    });
+}

@@ -91,6 +91,27 @@ fn c6_commits_and_queries_that_wait_for_a_refused_coordinator_fail_at_once() {
 }
 
 #[test]
+fn c6_a_commit_that_is_to_wait_outlasts_a_refused_lookup_even_if_it_is_merged() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    sim.coordinator = None;
+    let patient = sim.commit_at(token, 12);
+    sim.offsets.wait_for_coordinator(patient);
+    let other = sim.commit_at(token, 12);
+    let code = ErrorCode::GroupAuthorizationFailed;
+    sim.offsets.on_coordinator_refused(sim.now, code);
+    let cause = Cause::Refused { api: ApiKey::FindCoordinator, code };
+    assert_eq!(sim.events(), [failed(other, CommitError::Failed(cause))]);
+    let other = sim.commit_at(token, 12);
+    assert_eq!(sim.offsets.merge_commits(&[patient, other].into()), [patient].into());
+    sim.offsets.on_coordinator_refused(sim.now, code);
+    assert_eq!(sim.events(), []);
+    sim.coordinator = Some(COORDINATOR);
+    let commit = sim.transmit();
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(12), ok(other)]);
+}
+
+#[test]
 fn finished_offsets_are_committed_as_the_member_that_finished_them() {
     let (mut sim, token) = Sim::flowing(|_| {});
     sim.offsets.set_identity(Some(Identity { instance_id: Some("i".into()), ..member(3) }));
