@@ -1,10 +1,12 @@
 //! Static members (`group.instance.id`) that die or stop, and return before the others notice.
 
+use std::time::{Duration, Instant};
+
 use offtake_tests::{Offtake, Shared, V4_3_0, shared, unique};
 use serde_json::Value;
 
 use crate::company::{Gone, Member, assert_read_once, wait_all_read, wait_at_rest};
-use crate::flow::Production;
+use crate::flow::{PATIENCE, Production};
 
 const PARTITIONS: i32 = 6;
 
@@ -27,6 +29,21 @@ impl Group {
 
     fn rests(&self, members: &[&Member]) {
         wait_at_rest(self.of, &self.name, members, &[(&self.topic, PARTITIONS)]);
+    }
+
+    /// The same, when each has also reported the last generation: one that gets nothing new may do so after the others have settled.
+    fn rests_in_one_generation(&self, members: &[&Member]) {
+        self.rests(members);
+        let last = |member: &&Member| rebalances(member).last().map(|event| event["generation"].clone());
+        let deadline = Instant::now() + PATIENCE;
+        while !members.windows(2).all(|pair| last(&pair[0]) == last(&pair[1])) {
+            assert!(
+                Instant::now() < deadline,
+                "generations: {:?}",
+                members.iter().map(last).collect::<Vec<_>>()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Production ends, all is read, and only the records that dead members had not committed were read again.
@@ -54,10 +71,10 @@ fn killed_and_restarted(assignor: &str) {
     let mut members = Vec::new();
     for name in &names {
         members.push(ours(name));
-        group.rests(&members.iter().collect::<Vec<_>>());
+        group.rests_in_one_generation(&members.iter().collect::<Vec<_>>());
     }
     members.push(Member::java(group.of, &group.name, &unique("java"), &[&group.topic], &[assignor]));
-    group.rests(&members.iter().collect::<Vec<_>>());
+    group.rests_in_one_generation(&members.iter().collect::<Vec<_>>());
     let mut gone = Vec::new();
     for (index, name) in names.iter().enumerate() {
         let victim = members.remove(index);
@@ -65,7 +82,7 @@ fn killed_and_restarted(assignor: &str) {
         let others: Vec<_> = members.iter().map(rebalances).collect();
         gone.push(victim.kill());
         let back = ours(name);
-        group.rests(&members.iter().chain([&back]).collect::<Vec<_>>());
+        group.rests_in_one_generation(&members.iter().chain([&back]).collect::<Vec<_>>());
         assert_eq!(back.owned(), held, "{assignor}: the same partitions");
         let now: Vec<_> = members.iter().map(rebalances).collect();
         assert_eq!(now, others, "{assignor}: nobody else was asked for anything");
