@@ -85,7 +85,7 @@ pub enum Event {
         /// Its port.
         port: u16,
     },
-    /// The broker refused, and waiting does not help. The lookup is repeated, with pauses, while it is needed.
+    /// The broker refused, with an error that retrying is not known to mend. The lookup is repeated, with pauses, while it is needed.
     Refused(ErrorCode),
     /// The same refusal again.
     RefusedAgain(ErrorCode),

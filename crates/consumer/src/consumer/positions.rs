@@ -23,7 +23,8 @@ impl Consumer {
     /// # Errors
     /// `NotOwned` if a partition was given up since (nothing is sent for it), `CommitFailed` if the group
     /// refused: the records will be delivered again, perhaps to another member. [`Error::commit_report`] has
-    /// the result of each partition. `Misuse` for a consumer whose records are finished one by one.
+    /// the result of each partition. `Authorization`, at once, if the client may not use the group.
+    /// `Misuse` for a consumer whose records are finished one by one.
     pub async fn commit(&mut self, records: &Records) -> Result<()> {
         self.commit_within(records, self.handle.config.client.default_api_timeout).await
     }

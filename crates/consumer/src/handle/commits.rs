@@ -21,8 +21,8 @@ impl Handle {
     ///
     /// # Errors
     /// `NotOwned` if a partition was given up since (nothing is sent for it), `CommitFailed` if the group
-    /// refused; [`Error::commit_report`] has the result of each partition. `Misuse` for a consumer whose
-    /// records are finished one by one.
+    /// refused; [`Error::commit_report`] has the result of each partition. `Authorization`, at once, if the
+    /// client may not use the group. `Misuse` for a consumer whose records are finished one by one.
     pub async fn commit(&self, records: &Records) -> Result<()> {
         self.commit_within(records, self.config.client.default_api_timeout).await
     }
@@ -90,7 +90,8 @@ impl Handle {
     /// offset is accepted. `NotOwned` if a partition is not assigned to this consumer (nothing is sent then),
     /// or if its topic was deleted and created again and the consumer does not know its new position yet: the
     /// offset can only belong to the former topic. `CommitFailed` if the group refused;
-    /// [`Error::commit_report`] has the result of each partition.
+    /// [`Error::commit_report`] has the result of each partition. `Authorization`, at once, if the client may
+    /// not use the group.
     pub async fn commit_offsets<S>(&self, offsets: impl OneOrMany<OffsetToCommit, S>) -> Result<()> {
         self.commit_offsets_within(offsets, self.config.client.default_api_timeout).await
     }
