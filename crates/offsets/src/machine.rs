@@ -459,7 +459,7 @@ impl Offsets {
         let timeout = self.config.request_timeout;
         // The driver answers at `timeout`; the margin is for a driver that forgot.
         self.calls.insert(id, OutstandingCall { what, of, deadline: after(after(now, timeout), timeout) });
-        Transmit { id, to: Target::Broker(of), request, max_version, timeout }
+        Transmit { id, to: Target::Broker(of), request, max_version, timeout, prompt: None }
     }
 
     /// Emits the event that a failure calls for, once for all partitions that failed.
