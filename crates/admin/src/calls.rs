@@ -186,7 +186,11 @@ impl Calls {
         // A timeout of zero would be refused unsent; an attempt that is just too late may as well time out by itself.
         let timeout = left.min(self.request_timeout).max(Duration::from_millis(1));
         let id = CallId(self.next_tag);
-        self.net.send(self.next_tag, Lane::Control, Transmit { id, to, request, max_version, timeout });
+        self.net.send(
+            self.next_tag,
+            Lane::Control,
+            Transmit { id, to, request, max_version, timeout, prompt: None },
+        );
         self.next_tag
     }
 

@@ -32,6 +32,15 @@ pub enum Observed {
         /// `client.id`.
         client: String,
     },
+    /// A Fetch of a client was answered without records.
+    FetchedNothing {
+        /// When.
+        at: Instant,
+        /// The broker.
+        broker: i32,
+        /// `client.id`.
+        client: String,
+    },
     /// A batch was appended to a log.
     Appended {
         /// When.

@@ -53,7 +53,7 @@ use prefetch::{MAX_CHUNKS, OpenWith, Prefetcher};
 pub(crate) struct Delivery {
     flows: BTreeMap<TopicPartition, Flow>,
     /// Nothing more is handed out for these, but they are ours until they are released.
-    leaving: BTreeMap<TopicPartition, Token>,
+    leaving: BTreeMap<TopicPartition, Leaving>,
     view: View,
     /// Partitions with buffered entries, in the order of their turns; one that has been removed meanwhile is
     /// skipped.
@@ -71,6 +71,13 @@ pub(crate) struct Delivery {
     crc: Crc,
     most: usize,
     reporter: Reporter,
+}
+
+/// A partition that is being revoked.
+#[derive(Clone, Copy, Debug)]
+struct Leaving {
+    token: Token,
+    position: Option<Position>,
 }
 
 impl Delivery {
@@ -133,7 +140,8 @@ impl Delivery {
             if let Some(mut flow) = self.flows.remove(partition) {
                 flow.drop_buffered(&mut self.moved);
                 flow.gauges.set_leaving();
-                self.leaving.insert(partition.clone(), flow.token);
+                let Flow { token, position, .. } = flow;
+                self.leaving.insert(partition.clone(), Leaving { token, position });
             }
         }
         self.forget_gone();
@@ -168,8 +176,13 @@ impl Delivery {
 
     /// The token under which it is owned, whether it is read or being revoked.
     fn token_of(&self, partition: &TopicPartition) -> Option<Token> {
-        let read = self.flows.get(partition).map(|flow| flow.token);
-        read.or(self.leaving.get(partition).copied())
+        self.state_of(partition).map(|(token, _)| token)
+    }
+
+    /// The token under which it is owned, and its position.
+    fn state_of(&self, partition: &TopicPartition) -> Option<(Token, Option<Position>)> {
+        let read = self.flows.get(partition).map(|flow| (flow.token, flow.position));
+        read.or_else(|| self.leaving.get(partition).map(|of| (of.token, of.position)))
     }
 
     pub(crate) fn paused(&self) -> impl Iterator<Item = &TopicPartition> {
@@ -200,8 +213,8 @@ impl Delivery {
     /// Whether the application has sought to before this record since it was handed out, or the record
     /// belongs to a log that is gone.
     pub(crate) fn is_sought_before(&self, place: &RecordPosition) -> bool {
-        let flow = self.flows.get(&place.partition).filter(|flow| flow.token != place.token);
-        flow.is_some_and(|flow| flow.position.is_none_or(|position| position.offset < place.next.offset))
+        let moved = self.state_of(&place.partition).filter(|(token, _)| *token != place.token);
+        moved.is_some_and(|(_, at)| at.is_none_or(|position| position.offset < place.next.offset))
     }
 
     // ---- records -------------------------------------------------------------------------------------------------

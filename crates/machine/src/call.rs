@@ -50,6 +50,17 @@ pub struct Transmit {
     pub max_version: Option<i16>,
     /// If there is no answer within this time, the call has failed, and its connection is closed.
     pub timeout: Duration,
+    /// If brokers answer this request at once from some version on: the shorter timeout that applies then.
+    pub prompt: Option<PromptAnswer>,
+}
+
+/// A request that waits at old brokers only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PromptAnswer {
+    /// The first version that is answered at once.
+    pub since: i16,
+    /// The timeout in these versions, from when the request is written.
+    pub timeout: Duration,
 }
 
 /// A broker's response.

@@ -216,6 +216,7 @@ impl Coordinator {
             to: Target::Any,
             request: self.of.request().into(),
             max_version: None,
+            prompt: None,
             timeout: self.request_timeout,
         })
     }

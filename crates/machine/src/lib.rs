@@ -29,7 +29,7 @@ pub mod random;
 
 pub use backoff::{Backoff, BackoffConfig};
 pub use broker_text::{broker_text, is_host};
-pub use call::{Answer, Call, CallError, CallId, CallIds, Target, Transmit};
+pub use call::{Answer, Call, CallError, CallId, CallIds, PromptAnswer, Target, Transmit};
 pub use clock::{after, earliest};
 pub use cluster::{Broker, Cluster, PartitionInfo, TopicInfo};
 pub use coordinator::{Coordinator, CoordinatorAddress};

@@ -443,6 +443,7 @@ impl Metadata {
             to: self.outdated_broker.map_or(Target::Any, Target::Other),
             request: request.into(),
             max_version: None,
+            prompt: None,
             timeout: self.config.request_timeout,
         })
     }

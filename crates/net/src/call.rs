@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use offtake_machine::{Answer, BrokerId, CallError, Target};
+use offtake_machine::{Answer, BrokerId, CallError, PromptAnswer, Target};
 use offtake_wire::{ApiKey, Request};
 use tokio::time::Instant;
 
@@ -87,6 +87,7 @@ pub(crate) struct Call {
     pub(crate) request: Request,
     pub(crate) max_version: Option<i16>,
     pub(crate) timeout: Duration,
+    pub(crate) prompt: Option<PromptAnswer>,
     pub(crate) deadline: Instant,
     /// The brokers that could not be reached. A call to any broker tries each once.
     pub(crate) tried: Vec<Endpoint>,

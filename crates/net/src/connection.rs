@@ -299,9 +299,19 @@ impl<'a> Connection<'a> {
 
     fn encode(&mut self, call: &Call) -> Result<(), CallError> {
         let (of, timeout, deadline) = (Asker::Call(call.tag), call.timeout, call.deadline);
-        self.push(of, &call.request, call.max_version, timeout, deadline)
+        let version = self.push(of, &call.request, call.max_version, timeout, deadline)?;
+        if let (Some(prompt), Some(waiting)) = (call.prompt, self.waiting.back_mut())
+            && version >= prompt.since
+        {
+            let deadline = clock::after(clock::now(), prompt.timeout);
+            if deadline < waiting.deadline {
+                (waiting.timeout, waiting.deadline) = (prompt.timeout, deadline);
+            }
+        }
+        Ok(())
     }
 
+    /// Returns the version in which the request is written.
     fn push(
         &mut self,
         of: Asker,
@@ -309,12 +319,12 @@ impl<'a> Connection<'a> {
         max_version: Option<i16>,
         timeout: Duration,
         deadline: Instant,
-    ) -> Result<(), CallError> {
+    ) -> Result<i16, CallError> {
         let (parts, correlation, version) = self.frame(request, max_version)?;
         let api = request.api_key();
         self.waiting.push_back(Waiting { of, correlation, api, version, timeout, deadline });
         self.out.push(parts);
-        Ok(())
+        Ok(version)
     }
 
     /// Writes a request that has no response. It counts as carried out.

@@ -235,7 +235,7 @@ impl Net {
     /// reconnect backoff.
     pub fn send(&mut self, tag: u64, lane: Lane, transmit: Transmit) {
         let now = clock::now();
-        let Transmit { id: _, to, request, max_version, timeout } = transmit;
+        let Transmit { id: _, to, request, max_version, timeout, prompt } = transmit;
         let deadline = clock::after(now, timeout);
         let (tried, last_error, requeued, state) = (Vec::new(), None, false, CallState::default());
         let call = Call {
@@ -245,6 +245,7 @@ impl Net {
             request,
             max_version,
             timeout,
+            prompt,
             deadline,
             tried,
             last_error,

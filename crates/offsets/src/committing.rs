@@ -67,8 +67,8 @@ impl Offsets {
         id
     }
 
-    /// This commit waits until its deadline, even if the lookup of the coordinator is refused meanwhile
-    /// ([`on_coordinator_refused`](Self::on_coordinator_refused)).
+    /// This commit waits until its deadline, even if the lookup of the coordinator fails meanwhile
+    /// ([`on_coordinator_lookup_failed`](Self::on_coordinator_lookup_failed)).
     pub fn wait_for_coordinator(&mut self, commit: CommitId) {
         self.commits.be_patient(commit);
     }

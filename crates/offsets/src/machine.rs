@@ -19,7 +19,7 @@ use crate::{
     lookups::Lookups,
     partition::{Lookup, Partition, Phase, Resolving},
     queries::Queries,
-    remedy::Remedy,
+    remedy::{Remedy, is_permanent},
     requests::TopicIds,
     retry::BackoffSchedule,
 };
@@ -361,15 +361,16 @@ impl Offsets {
         }
     }
 
-    /// The lookup of the coordinator was refused with an error that retrying does not mend: the commits and queries of
-    /// the application that wait for it fail. Start offsets, automatic commits and those that
-    /// [wait for it](Self::wait_for_coordinator) wait on.
-    pub fn on_coordinator_refused(&mut self, now: Instant, code: ErrorCode) {
+    /// The lookup of the coordinator has failed. If retrying cannot help, the commits and queries of the application that wait
+    /// for it fail. Start offsets, automatic commits and those that [wait for it](Self::wait_for_coordinator) wait on.
+    pub fn on_coordinator_lookup_failed(&mut self, now: Instant, cause: &Cause) {
         self.advance_clock(now);
-        let cause = Cause::Refused { api: ApiKey::FindCoordinator, code };
-        let done = self.commits.refuse_unsent(&cause);
+        if !is_permanent(cause) {
+            return;
+        }
+        let done = self.commits.refuse_unsent(cause);
         self.emit_commits_done(done);
-        for (id, outcome) in self.queries.refuse_unsent(&cause) {
+        for (id, outcome) in self.queries.refuse_unsent(cause) {
             self.emit(Event::QueryDone { id, outcome });
         }
     }
@@ -459,7 +460,7 @@ impl Offsets {
         let timeout = self.config.request_timeout;
         // The driver answers at `timeout`; the margin is for a driver that forgot.
         self.calls.insert(id, OutstandingCall { what, of, deadline: after(after(now, timeout), timeout) });
-        Transmit { id, to: Target::Broker(of), request, max_version, timeout }
+        Transmit { id, to: Target::Broker(of), request, max_version, timeout, prompt: None }
     }
 
     /// Emits the event that a failure calls for, once for all partitions that failed.

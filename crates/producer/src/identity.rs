@@ -98,6 +98,7 @@ impl Identity {
             request: request.into(),
             max_version: None,
             timeout: self.request_timeout,
+            prompt: None,
         })
     }
 

@@ -175,6 +175,11 @@ pub(crate) enum What {
         code: i16,
         client: String,
     },
+    /// A Fetch was answered without records.
+    FetchedNothing {
+        broker: i32,
+        client: String,
+    },
     /// A client dialled.
     Dialled {
         who: Who,
@@ -515,7 +520,9 @@ impl What {
             | Self::Frozen { who }
             | Self::Thawed { who }
             | Self::Panicked { who, .. } => Some(*who),
-            Self::Request { client, .. } | Self::Refused { client, .. } => Who::parse(client),
+            Self::Request { client, .. }
+            | Self::Refused { client, .. }
+            | Self::FetchedNothing { client, .. } => Who::parse(client),
             _ => None,
         }
     }

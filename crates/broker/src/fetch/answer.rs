@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     model::{Model, millis},
+    observe::Observed,
     request::{Context, Reply},
 };
 
@@ -120,6 +121,11 @@ impl Model {
                     None => {}
                 }
             }
+        }
+        let is_empty = |data: &PartitionData| data.records.as_ref().is_none_or(|records| records.is_empty());
+        if plan.replica < 0 && answered.iter().all(|(_, data)| is_empty(data)) {
+            let client = context.client_id.as_deref().unwrap_or_default().to_owned();
+            self.observe(|at| Observed::FetchedNothing { at, broker: context.broker, client });
         }
         // Followers know the brokers' addresses already.
         if plan.replica < 0 {

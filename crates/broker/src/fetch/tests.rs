@@ -8,7 +8,7 @@ use kafka_protocol::{
 };
 
 use crate::{
-    NewRecord,
+    NewRecord, Observed,
     log::stage::{Stage, fetch_request, id_of, name, values},
 };
 
@@ -65,6 +65,20 @@ fn a_session_tells_only_what_changed() {
         let other = stage.fetch(1, version, in_session(fetch_request(version, &[]), id ^ 1, 1)).unwrap();
         assert_eq!(other.error_code, E::FetchSessionIdNotFound.code());
     }
+}
+
+#[test]
+fn an_answer_without_records_is_observed() {
+    let mut stage = Stage::new(1).with_topic("orders", 2, &[]);
+    put(&mut stage, 0, "a");
+    let fetched_nothing = |from: i64| {
+        let request = fetch_request(12, &[("orders", 0, from), ("orders", 1, 0)]).with_max_wait_ms(0);
+        stage.fetch(1, 12, request).unwrap();
+        let observed = std::iter::from_fn(|| stage.model.poll_observed());
+        observed.filter(|event| matches!(event, Observed::FetchedNothing { broker: 1, .. })).count()
+    };
+    // An error brings nothing, either.
+    assert_eq!([0, 1, 2].map(fetched_nothing), [0, 1, 1]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use offtake_machine::{Position, Token, TopicPartition};
 
 use super::{
-    Delivery,
+    Delivery, Leaving,
     flow::{Flow, State, Turn},
 };
 use crate::inbox::Data;
@@ -118,13 +118,17 @@ impl Delivery {
     /// Notes a seek of the application, by the consumer or by a handle. Whichever side learns of it first
     /// calls this.
     pub(crate) fn sought(&mut self, partition: &TopicPartition, token: Token, position: Option<Position>) {
-        if let Some(flow) = self.flows.get_mut(partition)
-            && flow.token.same_assignment(token)
-            && flow.token < token
-        {
-            flow.sought(token, position, &mut self.moved);
-            self.moved.sought.push(partition.clone());
+        let is_newer =
+            self.token_of(partition).is_some_and(|held| held.same_assignment(token) && held < token);
+        if !is_newer {
+            return;
         }
+        if let Some(flow) = self.flows.get_mut(partition) {
+            flow.sought(token, position, &mut self.moved);
+        } else if let Some(leaving) = self.leaving.get_mut(partition) {
+            *leaving = Leaving { token, position };
+        }
+        self.moved.sought.push(partition.clone());
     }
 
     /// The partitions whose records the handle offers to give back, since the last call, each with the position to read on from if

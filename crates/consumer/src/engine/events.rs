@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use offtake_machine::{CallError, Identity, Token, TopicPartition, coordinator, metadata};
+use offtake_offsets::Cause;
 
 use super::{CloseState, Engine, Machine, results};
 use crate::{
@@ -89,11 +90,14 @@ impl Engine {
                     error,
                     "every poll of a subscribed consumer fails until then; trying again",
                 );
-                self.offsets.on_coordinator_refused(now, code);
+                self.offsets.on_coordinator_lookup_failed(now, &results::lookup_refused(code));
             }
-            coordinator::Event::RefusedAgain(code) => self.offsets.on_coordinator_refused(now, code),
+            coordinator::Event::RefusedAgain(code) => {
+                self.offsets.on_coordinator_lookup_failed(now, &results::lookup_refused(code));
+            }
             coordinator::Event::LookupFailed(error) => {
                 tracing::debug!(%error, "the group coordinator cannot be looked up; trying again");
+                self.offsets.on_coordinator_lookup_failed(now, &Cause::Call(error));
             }
         }
     }

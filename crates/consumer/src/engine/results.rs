@@ -93,6 +93,7 @@ fn unanswered(partition: &TopicPartition, error: &QueryError) -> Error {
         (_, Some(ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)) => ErrorKind::UnknownTopic,
         (QueryError::NoGroup, _) => ErrorKind::Misuse,
         (QueryError::Failed(Cause::Refused { api: ApiKey::FindCoordinator, .. }), _) => ErrorKind::Group,
+        (QueryError::Failed(Cause::Call(error)), _) => Error::from(error.clone()).kind(),
         (QueryError::TimedOut(_) | QueryError::Failed(_), _) => ErrorKind::Timeout,
     };
     coded(Error::new(kind, format!("the offset of {partition} is not known: {error}")), error.code())
@@ -167,6 +168,11 @@ pub(super) fn group_failed(error: &GroupError) -> Error {
     coded(Error::new(kind, error.to_string()), code)
 }
 
+/// Why calls fail that wait for the coordinator.
+pub(super) fn lookup_refused(code: ErrorCode) -> Cause {
+    Cause::Refused { api: ApiKey::FindCoordinator, code }
+}
+
 pub(super) fn coordinator_refused(group: &str, code: ErrorCode) -> Error {
     let message = match code {
         ErrorCode::GroupAuthorizationFailed => {
@@ -195,6 +201,8 @@ fn coded(error: Error, code: Option<ErrorCode>) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use offtake_machine::CallError;
+
     use super::*;
 
     fn orders() -> TopicPartition {
@@ -260,6 +268,8 @@ mod tests {
     #[test]
     fn an_offset_that_is_not_known_has_the_kind_of_its_reason() {
         let failed = |code| QueryError::Failed(refused(code));
+        let (address, api) = ("b:9092".to_owned(), ApiKey::ListOffsets);
+        let unsupported = Cause::Call(CallError::Unsupported { address, api });
         for (error, kind) in [
             (QueryError::NoGroup, ErrorKind::Misuse),
             (QueryError::TimedOut(None), ErrorKind::Timeout),
@@ -268,6 +278,7 @@ mod tests {
             (failed(ErrorCode::UnknownTopicOrPartition), ErrorKind::UnknownTopic),
             (failed(ErrorCode::UnknownTopicId), ErrorKind::UnknownTopic),
             (failed(ErrorCode::OffsetNotAvailable), ErrorKind::Timeout),
+            (QueryError::Failed(unsupported), ErrorKind::Unsupported),
         ] {
             let outcome = QueryOutcome::Committed([(orders(), Err(error.clone()))].into());
             let said = committed_offsets(outcome).unwrap_err();

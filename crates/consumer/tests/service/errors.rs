@@ -237,6 +237,21 @@ fn c6_calls_that_need_a_coordinator_fail_as_soon_as_its_lookup_is_refused_and_as
     });
 }
 
+#[test]
+fn c6_calls_that_need_a_coordinator_fail_at_once_if_no_broker_can_look_it_up() {
+    virtually(async {
+        let cluster = cluster(1).await;
+        cluster.with(|model, _| model.limit_versions(1, &[(ApiKey::FindCoordinator, 99, 99)]));
+        let mut consumer = member(&cluster, "c").enable_auto_commit(false).build().await.unwrap();
+        consumer.assign([("orders", 0, 0)]).await.unwrap();
+        let place = TopicPartition::new("orders", 0);
+        let committed = timeout(SOON, consumer.commit_offsets([(place.clone(), 1)])).await.expect("soon");
+        assert_eq!(committed.unwrap_err().kind(), ErrorKind::CommitFailed);
+        let asked = timeout(SOON, consumer.committed([place])).await.expect("soon").unwrap_err();
+        assert_eq!(asked.kind(), ErrorKind::Unsupported, "{asked}");
+    });
+}
+
 /// An application that subscribes again after an error that still holds gets the error again, and does not wait for ever.
 #[test]
 fn c6_a_lasting_refusal_is_reported_again_after_a_new_subscription() {

@@ -196,6 +196,26 @@ fn l8_a_position_is_that_of_a_seek_during_a_handover_and_is_what_is_committed() 
     });
 }
 
+#[test]
+fn l8_a_record_beyond_a_seek_during_a_handover_is_not_stored() {
+    virtually(async {
+        let events = Events::default();
+        let (_cluster, mut first, read, handover, _second) =
+            revoking(&events, false, "cooperative-sticky").await;
+        let place = handover.partitions[0].clone();
+        let records: Vec<_> =
+            read.iter().flatten().filter(|record| record.partition() == place.partition).collect();
+        first.store(&records[2]).unwrap();
+        first.seek(place.clone(), StartAt::Offset(1.into())).await.unwrap();
+        let refused = first.store(&records[2]).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::NotOwned, "{refused}");
+        assert!(refused.to_string().contains("goes on before offset 3"), "{refused}");
+        first.store(&records[0]).unwrap();
+        first.commit_finished().await.unwrap();
+        assert_eq!(first.committed([place.clone()]).await.unwrap()[&place].offset, 1);
+    });
+}
+
 /// The membership has ended, and the member owned only what it was revoking.
 #[test]
 fn h2_g1_a_commit_of_what_is_being_revoked_fails_at_once_when_the_membership_does() {

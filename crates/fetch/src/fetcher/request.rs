@@ -221,6 +221,7 @@ impl Fetcher {
             to: Target::Broker(broker),
             request: request.into(),
             max_version: (!session_request.by_id).then_some(LAST_BY_NAME),
+            prompt: None,
             timeout: self.config.request_timeout,
         })
     }
@@ -287,6 +288,7 @@ impl Fetcher {
                 to: Target::Broker(*broker),
                 request: request.into(),
                 max_version: node.session.by_name().then_some(LAST_BY_NAME),
+                prompt: None,
                 timeout: self.config.request_timeout,
             });
         }

@@ -130,7 +130,7 @@ impl Classic {
                 self.state = State::Leaving { leave, until, reason, then: AfterLeaving::Outside };
                 return;
             }
-            State::Joining { join, .. } if join.is_sent() && !has_id => Some(join),
+            State::Joining { join, .. } if !has_id => join.sent().map(|sent| (join, sent)),
             State::Unpolled { static_id } => {
                 is_known = !static_id.is_empty();
                 self.member_id = static_id;
@@ -145,8 +145,14 @@ impl Classic {
         };
         if sends_leave && (is_known || join_without_id.is_some()) {
             self.start_leaving(now, reason, AfterLeaving::Outside);
-            if let (State::Leaving { leave, .. }, Some(sent_join)) = (&mut self.state, join_without_id) {
-                *leave = sent_join; // its answer has the member id to leave with
+            if let (State::Leaving { leave, until, .. }, Some((join, sent))) =
+                (&mut self.state, join_without_id)
+            {
+                *leave = join; // its answer has the member id to leave with
+                if self.core.config.instance_id.is_none() {
+                    // It is due at once. The coordinator forgets an id that nobody joins with, when the session timeout is over.
+                    *until = (*until).min(sent.at + self.core.config.heartbeats_apart());
+                }
             }
         } else {
             // A static member keeps its partitions until its session expires (KIP-345).
@@ -238,7 +244,7 @@ impl Classic {
     }
 
     fn transmit(&mut self, now: Instant, coordinator: BrokerId, kind: CallKind) -> Option<Transmit> {
-        let timeout = self.timeout(kind);
+        let (timeout, prompt) = (self.timeout(kind), self.prompt_answer(kind));
         let call = match kind {
             CallKind::Step => self.state.step_mut(),
             CallKind::Heartbeat => self.state.heartbeat_mut(),
@@ -257,7 +263,7 @@ impl Classic {
         match self.request(kind) {
             Ok(request) => {
                 let to = offtake_machine::Target::Broker(coordinator);
-                Some(Transmit { id, to, request: request?, max_version: None, timeout })
+                Some(Transmit { id, to, request: request?, max_version: None, timeout, prompt })
             }
             Err(error) => {
                 self.fail(GroupError::NotEncodable {

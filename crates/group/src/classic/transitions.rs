@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::TopicPartition;
+use offtake_machine::{PromptAnswer, TopicPartition};
 
 use super::{
     Classic,
@@ -21,6 +21,9 @@ use crate::{
 
 /// Added to the rebalance timeout for a JoinGroup, as in Java.
 const JOIN_MARGIN: Duration = Duration::from_secs(5);
+
+/// The first JoinGroup version in which a dynamic member has to join with the id that the coordinator gave (KIP-394).
+const MEMBER_ID_REQUIRED_SINCE: i16 = 4;
 
 impl Classic {
     /// The partitions to revoke before a JoinGroup: all (eager), or only those of topics without a
@@ -212,5 +215,15 @@ impl Classic {
                 .max(self.core.config.request_timeout),
             (CallKind::Step, _) => self.core.config.request_timeout,
         }
+    }
+
+    /// The first JoinGroup of a dynamic member does not wait for other members: it is answered with a member id (KIP-394).
+    pub(super) fn prompt_answer(&self, kind: CallKind) -> Option<PromptAnswer> {
+        let asks_for_id = self.member_id.is_empty() && self.core.config.instance_id.is_none();
+        let is_prompt = asks_for_id && matches!((kind, &self.state), (CallKind::Step, State::Joining { .. }));
+        is_prompt.then_some(PromptAnswer {
+            since: MEMBER_ID_REQUIRED_SINCE,
+            timeout: self.core.config.request_timeout,
+        })
     }
 }

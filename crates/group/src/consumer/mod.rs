@@ -284,6 +284,7 @@ impl Consumer {
             to: Target::Broker(coordinator),
             request: request.into(),
             max_version: None,
+            prompt: None,
             timeout,
         })
     }

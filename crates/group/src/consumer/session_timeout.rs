@@ -111,6 +111,7 @@ impl SessionTimeout {
             to: Target::Any,
             request: request.into(),
             max_version: None,
+            prompt: None,
             timeout: self.request_timeout,
         })
     }

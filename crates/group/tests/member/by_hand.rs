@@ -8,8 +8,8 @@ use std::{
 use bytes::Bytes;
 use offtake_group::{BuiltIn as Assignor, Config, Event, GroupError, GroupMembership, Member, RevocationId};
 use offtake_machine::{
-    Answer, BrokerId, CallError, CallId, Cluster, Identity, PartitionInfo, Target, Topic, TopicInfo,
-    TopicPartition,
+    Answer, BrokerId, CallError, CallId, Cluster, Identity, PartitionInfo, PromptAnswer, Target, Topic,
+    TopicInfo, TopicPartition,
 };
 use offtake_wire::{
     ApiKey, ConsumerProtocolAssignment, ConsumerProtocolSubscription, ErrorCode, HeartbeatResponse,
@@ -880,11 +880,52 @@ fn n1_leaving_before_the_member_id_is_known_leaves_no_ghost() {
     hand.hears_nothing();
     assert_eq!(hand.events(), [Event::Left]);
 
+    // The answer to a static member's join may wait for the others.
+    for (instance, took) in [(None, BEAT), (Some("i".to_owned()), 30_000)] {
+        let mut hand = Hand::new(Config { instance_id: instance, ..config(Assignor::CooperativeSticky) });
+        hand.joins();
+        hand.member.leave(hand.now, "changed our mind", GroupMembership::Leave);
+        hand.wait(took - 1);
+        assert_eq!((hand.events(), hand.member.state_name()), (vec![], "leaving"));
+        hand.wait(1);
+        assert_eq!((hand.events(), hand.sends().is_none()), (vec![Event::Left], true));
+    }
+}
+
+#[test]
+fn n1_leaving_waits_for_no_member_id_that_is_late() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.joins();
+    hand.wait(20_000);
     hand.member.leave(hand.now, "changed our mind", GroupMembership::Default);
-    hand.wait(30_000);
-    assert_eq!(hand.events(), [Event::Left]);
+    hand.wait(0);
+    assert_eq!((hand.events(), hand.sends().is_none()), (vec![Event::Left], true));
+}
+
+#[test]
+fn d3_a_join_that_asks_for_a_member_id_is_answered_at_once_and_joined_again_if_not() {
+    let timeouts = |hand: &mut Hand| {
+        let transmit = hand.member.poll_transmit(hand.now, Some(COORDINATOR), &hand.cluster).unwrap();
+        hand.step = Some(transmit.id);
+        (transmit.timeout, transmit.prompt)
+    };
+    let prompt = PromptAnswer { since: 4, timeout: Duration::from_secs(30) };
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    let (whole, first) = timeouts(&mut hand);
+    assert_eq!((whole > prompt.timeout, first), (true, Some(prompt)));
+    let late =
+        CallError::TimedOut { address: "b:9092".into(), api: ApiKey::JoinGroup, after: prompt.timeout };
+    hand.now += prompt.timeout;
+    hand.member.handle_answer(hand.now, hand.step.take().unwrap(), Err(late));
+    assert!(hand.sends().is_none(), "not at once");
+    hand.wait(200);
+    assert_eq!(timeouts(&mut hand), (whole, Some(prompt)), "it still has no id");
+    let error_code = ErrorCode::MemberIdRequired;
+    hand.hears(JoinGroupResponse { error_code, member_id: "me".into(), ..Default::default() });
+    assert_eq!(timeouts(&mut hand), (whole, None), "this join waits for the others");
+
+    let of_static = Config { instance_id: Some("i".into()), ..config(Assignor::CooperativeSticky) };
+    assert_eq!(timeouts(&mut Hand::new(of_static)), (whole, None));
 }
 
 #[test]

@@ -97,6 +97,7 @@ async fn q3_the_version_is_the_newest_that_both_speak_and_the_call_allows() {
         request: fetch(),
         max_version,
         timeout: secs(1),
+        prompt: None,
     };
     assert_eq!(net.version_range(BrokerId(1), ApiKey::Fetch), None, "not connected");
     net.send(1, Lane::Control, capped(None));

@@ -154,7 +154,8 @@ impl Speaks for Net {
     }
 
     fn ask_on(&mut self, lane: Lane, tag: u64, to: Target, request: Request, timeout: Duration) {
-        self.send(tag, lane, Transmit { id: CallId(tag), to, request, max_version: None, timeout });
+        let (id, max_version, prompt) = (CallId(tag), None, None);
+        self.send(tag, lane, Transmit { id, to, request, max_version, timeout, prompt });
     }
 
     async fn call(&mut self, to: Target, request: Request) -> Result<Answer, CallError> {

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use offtake_machine::{BackoffConfig, CallError, Target};
+use offtake_machine::{BackoffConfig, CallError, CallId, PromptAnswer, Target, Transmit};
 use offtake_net::{ByteStream, Config, Dial, DialFuture, Lane, Net, NetEvent};
 use offtake_wire::{
     ApiKey, HeartbeatResponse, JoinGroupRequest, LeaveGroupRequest, MetadataResponse, OffsetCommitRequest,
@@ -14,7 +14,9 @@ use tokio::{
 };
 
 use crate::{
-    peer::{Peer, Speaks, broker, cluster, config, empty, encoded, fetch, heartbeat, metadata, ms, secs},
+    peer::{
+        Peer, Speaks, broker, cluster, config, empty, encoded, fetch, heartbeat, metadata, ms, secs, versions,
+    },
     pipes::World,
 };
 
@@ -373,6 +375,32 @@ async fn e8_a_join_that_waits_holds_up_nothing_else_that_the_coordinator_is_aske
     assert!(done.iter().all(|done| done.result.is_ok()), "{done:?}");
     assert_eq!(begin.elapsed(), ms(0));
     assert_eq!((net.next().await.tag, begin.elapsed()), (0, secs(200)));
+}
+
+/// FAILURES D3: brokers since JoinGroup 4 answer a join without a member id at once, older ones when the rebalance is complete.
+#[tokio::test(start_paused = true)]
+async fn d3_what_is_answered_at_once_is_waited_for_less_where_the_version_says_so() {
+    let join = |newest| async move {
+        let world = World::new();
+        let mut peers = world.listen(1);
+        let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
+        tokio::spawn(async move {
+            let mut peer = peers.recv().await.unwrap();
+            peer.greet_with(versions(&[(ApiKey::JoinGroup, 0, newest)])).await;
+            peer.until_closed().await;
+        });
+        let begin = Instant::now();
+        let prompt = Some(PromptAnswer { since: 4, timeout: secs(30) });
+        let request = JoinGroupRequest::default().into();
+        let (to, max_version, timeout) = (Target::Any, None, secs(65));
+        net.send(1, Lane::Join, Transmit { id: CallId(1), to, request, max_version, timeout, prompt });
+        match net.next().await.result {
+            Err(CallError::TimedOut { after, .. }) => assert_eq!(after, begin.elapsed()),
+            other => panic!("{other:?}"),
+        }
+        begin.elapsed()
+    };
+    assert_eq!((join(4).await, join(3).await), (secs(30), secs(65)));
 }
 
 /// Over TLS or a proxy, written data may stay in a buffer until it is flushed.

@@ -72,8 +72,8 @@ fn c6_commits_and_queries_that_wait_for_a_refused_coordinator_fail_at_once() {
     let query = sim.offsets.fetch_committed(sim.now, [orders(0), orders(1)], sim.deadline());
     sim.quiet();
     let code = ErrorCode::GroupAuthorizationFailed;
-    sim.offsets.on_coordinator_refused(sim.now, code);
     let cause = Cause::Refused { api: ApiKey::FindCoordinator, code };
+    sim.offsets.on_coordinator_lookup_failed(sim.now, &cause);
     let unanswered = || Err(QueryError::Failed(cause.clone()));
     let outcome = QueryOutcome::Committed([(orders(0), unanswered()), (orders(1), unanswered())].into());
     let expected =
@@ -91,6 +91,20 @@ fn c6_commits_and_queries_that_wait_for_a_refused_coordinator_fail_at_once() {
 }
 
 #[test]
+fn c6_commits_wait_on_if_the_next_lookup_may_succeed() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    sim.coordinator = None;
+    let commit = sim.commit_at(token, 12);
+    let (address, api) = ("b:9092".to_owned(), ApiKey::FindCoordinator);
+    let passing = CallError::TimedOut { address: address.clone(), api, after: Duration::from_secs(30) };
+    sim.offsets.on_coordinator_lookup_failed(sim.now, &Cause::Call(passing));
+    assert_eq!(sim.events(), []);
+    let lasting = Cause::Call(CallError::Unsupported { address, api });
+    sim.offsets.on_coordinator_lookup_failed(sim.now, &lasting);
+    assert_eq!(sim.events(), [failed(commit, CommitError::Failed(lasting))]);
+}
+
+#[test]
 fn c6_a_commit_that_is_to_wait_outlasts_a_refused_lookup_even_if_it_is_merged() {
     let (mut sim, token) = Sim::flowing(|_| {});
     sim.coordinator = None;
@@ -98,12 +112,12 @@ fn c6_a_commit_that_is_to_wait_outlasts_a_refused_lookup_even_if_it_is_merged() 
     sim.offsets.wait_for_coordinator(patient);
     let other = sim.commit_at(token, 12);
     let code = ErrorCode::GroupAuthorizationFailed;
-    sim.offsets.on_coordinator_refused(sim.now, code);
     let cause = Cause::Refused { api: ApiKey::FindCoordinator, code };
-    assert_eq!(sim.events(), [failed(other, CommitError::Failed(cause))]);
+    sim.offsets.on_coordinator_lookup_failed(sim.now, &cause);
+    assert_eq!(sim.events(), [failed(other, CommitError::Failed(cause.clone()))]);
     let other = sim.commit_at(token, 12);
     assert_eq!(sim.offsets.merge_commits(&[patient, other].into()), [patient].into());
-    sim.offsets.on_coordinator_refused(sim.now, code);
+    sim.offsets.on_coordinator_lookup_failed(sim.now, &cause);
     assert_eq!(sim.events(), []);
     sim.coordinator = Some(COORDINATOR);
     let commit = sim.transmit();

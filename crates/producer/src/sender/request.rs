@@ -93,7 +93,14 @@ impl Sender {
             (false, true) => Some(NAMES),
             (false, false) => None,
         };
-        Some(Transmit { id, to: Target::Broker(to), request: request.into(), max_version, timeout })
+        Some(Transmit {
+            id,
+            to: Target::Broker(to),
+            request: request.into(),
+            max_version,
+            timeout,
+            prompt: None,
+        })
     }
 
     /// The next batch of a slot, if one may be sent and needs no more than `room`.

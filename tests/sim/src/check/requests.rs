@@ -26,6 +26,8 @@ const MOST_FETCHES: usize = 1_000;
 const COMMITS: usize = 15;
 /// Not an API of Kafka: a dial.
 const DIAL: i16 = -1;
+/// Not an API of Kafka: a Fetch that was answered without records. There are few, however long the logs are.
+const FETCHED_NOTHING: i16 = -2;
 
 #[derive(Debug, Default)]
 pub(super) struct Requests {
@@ -49,6 +51,9 @@ impl Requests {
         match &event.what {
             What::Request { broker, api, client } if Who::parse(client).is_some() => {
                 self.count((plan, ledger), at, (client.clone(), *broker, *api), complaints);
+            }
+            What::FetchedNothing { broker, client } if Who::parse(client).is_some() => {
+                self.count((plan, ledger), at, (client.clone(), *broker, FETCHED_NOTHING), complaints);
             }
             What::Dialled { who, broker, .. } => {
                 self.count((plan, ledger), at, (who.to_string(), *broker, DIAL), complaints)
@@ -85,7 +90,7 @@ impl Requests {
             && idle.is_some_and(|idle| at > idle + Duration::from_secs(2));
         let polls = who.and_then(|who| self.polls.get(&who)).map_or(0, |polls| since(polls, at));
         let per_second = match key.2 {
-            FETCH => FETCHES,
+            FETCH | FETCHED_NOTHING => FETCHES,
             // After each poll one for each partition at most, and those that are tried again or made in a listener.
             OFFSET_COMMIT if matches!(commits, Some(Commits::Sync | Commits::Async | Commits::Listener)) => {
                 polls * usize::try_from(most_partitions(plan, at)).unwrap_or(usize::MAX) + COMMITS
@@ -173,6 +178,20 @@ mod tests {
         // It reads what it had read once more, after a rebalance.
         fetches(begun(40), 110).holds();
         fetches(begun(30), 110).is_found("SAFE15");
+    }
+
+    #[test]
+    fn safe15_in_a_long_log_too_few_fetches_bring_nothing() {
+        let begun = Forged::new().written(0..500, 0).joins(M0, 1).reset(M0, None, 0);
+        let fetches = |nothing: u32| {
+            let answers = |forged: Forged, nth: u32| match nth < nothing {
+                true => forged.tell(What::FetchedNothing { broker: 1, client: M0.to_string() }),
+                false => forged,
+            };
+            (0..110).fold(begun.clone(), |forged, nth| answers(forged.wait(4).tell(fetch()), nth))
+        };
+        fetches(40).holds();
+        fetches(41).is_found("SAFE15");
     }
 
     #[test]

@@ -186,7 +186,7 @@ impl Direct {
 
 impl Carrier for Direct {
     fn send(&mut self, tag: u64, lane: Lane, transmit: Transmit) {
-        let Transmit { to, request, max_version, timeout, .. } = transmit;
+        let Transmit { to, request, max_version, timeout, prompt, .. } = transmit;
         let broker = match to {
             Target::Broker(broker) => broker.0,
             Target::Any | Target::Other(_) => {
@@ -224,6 +224,10 @@ impl Carrier for Direct {
                 let error = CallError::Unreachable { address: address(broker), reason, not_kafka: false };
                 return self.fail(Duration::ZERO, tag, error);
             }
+        };
+        let timeout = match prompt {
+            Some(prompt) if version >= prompt.since => timeout.min(prompt.timeout),
+            _ => timeout,
         };
         let deadline = clock::now() + timeout;
         self.waiting.insert(self.correlation, Waiting { tag, line, broker, api, version, deadline, timeout });

@@ -362,6 +362,7 @@ impl State {
     fn note(&mut self, observed: Observed) {
         let (at, what) = match observed {
             Observed::Request { at, broker, api, client, .. } => (at, What::Request { broker, api, client }),
+            Observed::FetchedNothing { at, broker, client } => (at, What::FetchedNothing { broker, client }),
             Observed::Refused { at, broker, api, code, client } => {
                 (at, What::Refused { broker, api, code, client })
             }

@@ -126,6 +126,7 @@ impl Engine for Recorder {
             request: MetadataRequest::default().into(),
             max_version: None,
             timeout: Duration::from_secs(1),
+            prompt: None,
         };
         Some((tag, Lane::Control, transmit))
     }

@@ -87,7 +87,7 @@ impl Transactions {
         let id = self.call.start(now, &mut self.ids, timeout)?;
         self.asked = ask;
         let to = Target::Broker(to);
-        Some((Part::Transaction, Transmit { id, to, request, max_version, timeout }))
+        Some((Part::Transaction, Transmit { id, to, request, max_version, timeout, prompt: None }))
     }
 
     /// The request, and the highest version that it fits.
