@@ -175,6 +175,10 @@ impl Lanes {
             .filter(|(of, ..)| {
                 *of == who || !scene.ownership.is_converted(scene.plan, scene.spoken, *of, place)
             })
+            // Nor does that member know that others have it by now.
+            .filter(|(of, ..)| {
+                *of == who || !scene.ownership.is_converted(scene.plan, scene.spoken, who, place)
+            })
             .find(|(of, other_call, _)| (*of, *other_call) != (who, call) && !self.unaware.contains(of));
         if let Some((of, _, other)) = beside.filter(|_| !self.unaware.contains(&who)) {
             return Some(format!(

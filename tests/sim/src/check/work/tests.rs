@@ -329,6 +329,12 @@ fn safe3_another_is_still_at_it_and_was_to_let_go_when_the_group_became_a_consum
     // It was to keep it; and the group goes on as a classic one.
     next(given(begins(modern, M0, 0), vec![orders()])).is_found("SAFE3");
     next(given(begins(begun(), M0, 0), Vec::new())).is_found("SAFE3");
+    // The plan of seed 25000271: the next owner is at it, and the member that was to let go goes on until it hears of it.
+    let goes_on = |forged: Forged| begins(begins(forged.joins(M1, 3), M1, 0), M0, 0);
+    let modern = begun().planned(|plan| plan.members[1].consumer_protocol = true);
+    goes_on(given(modern.clone(), Vec::new())).holds();
+    goes_on(given(modern, vec![orders()])).is_found("SAFE3");
+    goes_on(given(begun(), Vec::new())).is_found("SAFE3");
 }
 
 #[test]
