@@ -25,7 +25,7 @@ pub struct Config {
     /// `max.poll.interval.ms`: the longest time between two polls of the application, and for a revocation.
     pub rebalance_timeout: Duration,
     /// `request.timeout.ms`. A JoinGroup waits for the other members: its timeout is the rebalance timeout plus 5 s, if that is
-    /// more.
+    /// more. The first JoinGroup of a dynamic member does not: since version 4 brokers answer it at once, with a member id.
     pub request_timeout: Duration,
     /// `retry.backoff.ms` and `retry.backoff.max.ms`.
     pub backoff: BackoffConfig,

@@ -32,6 +32,7 @@ impl Model {
             Ok(entered) => entered,
             Err(code) => {
                 self.refused(context, code);
+                self.fetched_nothing(context);
                 return FetchResponse::default().with_error_code(code.code()).into();
             }
         };
@@ -71,6 +72,11 @@ impl Model {
                 Ok((wanted, Kind::Incremental { session: id, epoch }))
             }
         }
+    }
+
+    fn fetched_nothing(&mut self, context: &Context) {
+        let client = context.client_id.as_deref().unwrap_or_default().to_owned();
+        self.observe(|at| Observed::FetchedNothing { at, broker: context.broker, client });
     }
 
     /// Builds the answer to a plan, and records in its session what was sent.
@@ -114,6 +120,7 @@ impl Model {
                         // Another request arrived for the session while this one waited.
                         let code = ResponseError::InvalidFetchSessionEpoch;
                         self.refused(context, code);
+                        self.fetched_nothing(context);
                         return response.with_error_code(code.code());
                     }
                     Some(session) => answered.retain(|(wanted, data)| session.is_news(&wanted.key, data)),
@@ -124,8 +131,7 @@ impl Model {
         }
         let is_empty = |data: &PartitionData| data.records.as_ref().is_none_or(|records| records.is_empty());
         if plan.replica < 0 && answered.iter().all(|(_, data)| is_empty(data)) {
-            let client = context.client_id.as_deref().unwrap_or_default().to_owned();
-            self.observe(|at| Observed::FetchedNothing { at, broker: context.broker, client });
+            self.fetched_nothing(context);
         }
         // Followers know the brokers' addresses already.
         if plan.replica < 0 {

@@ -54,9 +54,13 @@ impl Classic {
             (State::Leaving { .. }, Ok(Answer { response: Response::LeaveGroup(leave), .. })) => {
                 self.on_leave_group(now, sent, &leave)
             }
-            // The JoinGroup was sent before we left: its answer has the member id to leave with.
+            // The JoinGroup was sent before we left: its answer has the member id to leave with. An id that nobody joins or leaves with holds
+            // up the next rebalance until the session timeout is over.
             (State::Leaving { .. }, Ok(Answer { response: Response::JoinGroup(join), .. })) => {
                 self.member_id = join.member_id;
+                if let State::Leaving { until, .. } = &mut self.state {
+                    *until = now + self.core.config.request_timeout;
+                }
                 self.retry_step_at(now);
                 if self.member_id.is_empty() {
                     self.finish_leaving(now);

@@ -150,7 +150,8 @@ impl Classic {
             {
                 *leave = join; // its answer has the member id to leave with
                 if self.core.config.instance_id.is_none() {
-                    // It is due at once. The coordinator forgets an id that nobody joins with, when the session timeout is over.
+                    // It is due at once (since Kafka 2.2; before, the member would stay until its session timeout is over, as with
+                    // Java's consumer, which does not wait at all). The coordinator forgets an id that nobody joins with by then, too.
                     *until = (*until).min(sent.at + self.core.config.heartbeats_apart());
                 }
             }
