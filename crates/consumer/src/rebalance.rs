@@ -173,12 +173,14 @@ impl Running {
 /// A listener that panics has failed: the rebalance continues (FAILURES D9).
 fn listen(future: &mut SyncFuture, cx: &mut Context<'_>) -> Poll<Result<()>> {
     let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| future.poll(cx)));
-    let failed = |what: String| Error::new(ErrorKind::Misuse, format!("the rebalance listener {what}"));
     match polled {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
-        Ok(Poll::Ready(Err(error))) => Poll::Ready(Err(failed(format!("failed: {error}")))),
-        Err(_) => Poll::Ready(Err(failed("panicked".to_owned()))),
+        Ok(Poll::Ready(Err(error))) => {
+            let message = format!("the rebalance listener failed: {error}");
+            Poll::Ready(Err(Error::wrapping(ErrorKind::Listener, message, error)))
+        }
+        Err(_) => Poll::Ready(Err(Error::new(ErrorKind::Listener, "the rebalance listener panicked"))),
     }
 }
 
