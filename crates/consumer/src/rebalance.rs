@@ -133,7 +133,7 @@ impl Running {
             match Pin::new(commit).poll(cx) {
                 Poll::Pending if !is_late => return Poll::Pending,
                 Poll::Ready(Ok(Err(error))) => {
-                    self.is_uncommitted |= error.kind() == ErrorKind::Timeout;
+                    self.is_uncommitted |= was_late(&error);
                     self.pending.not_committed(error);
                 }
                 Poll::Pending => {
@@ -168,6 +168,12 @@ impl Running {
         };
         self.ended(listened)
     }
+}
+
+/// Whether a commit failed because its time was up: the kind says why that was.
+fn was_late(error: &Error) -> bool {
+    use ErrorKind::{Authentication, NotKafka, Timeout, Unreachable};
+    matches!(error.kind(), Timeout | Unreachable | NotKafka | Authentication)
 }
 
 /// A listener that panics has failed: the rebalance continues (FAILURES D9).
