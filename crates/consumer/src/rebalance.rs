@@ -302,6 +302,8 @@ impl PendingChange {
         if is_late {
             let (call, limit) = (change.call, change.limit());
             let told = match call {
+                // Of a `close`, for which a listener waited until its time was up.
+                _ if limit.is_zero() => "the consumer closes, and has no time left to notify of a change of its partitions",
                 RebalanceCall::Assigned => "the handling of assigned partitions did not end in time",
                 RebalanceCall::Revoked => {
                     "the handling of a revocation did not end in time; the partitions are lost"
@@ -310,7 +312,8 @@ impl PendingChange {
             };
             reporter.log(|| {
                 let partitions = PartitionList(&change.of.partitions);
-                tracing::warn!(%call, ?limit, %partitions, "{told}");
+                let limit = (!limit.is_zero()).then_some(tracing::field::debug(limit));
+                tracing::warn!(%call, limit, %partitions, "{told}");
             });
             let partitions = change.of.partitions.clone();
             reporter.report(|| Event::RebalanceOverdue { call, partitions, limit });
