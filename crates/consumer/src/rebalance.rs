@@ -303,7 +303,9 @@ impl PendingChange {
             let (call, limit) = (change.call, change.limit());
             let told = match call {
                 // Of a `close`, for which a listener waited until its time was up.
-                _ if limit.is_zero() => "the consumer closes, and has no time left to notify of a change of its partitions",
+                _ if limit.is_zero() => {
+                    "the consumer closes, and has no time left to notify of a change of its partitions"
+                }
                 RebalanceCall::Assigned => "the handling of assigned partitions did not end in time",
                 RebalanceCall::Revoked => {
                     "the handling of a revocation did not end in time; the partitions are lost"

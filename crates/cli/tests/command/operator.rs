@@ -543,7 +543,10 @@ fn a_file_that_a_property_names_and_that_cannot_be_read_is_no_wrong_usage() {
 async fn a_start_outside_the_log_is_said_to_be_moved() {
     let at = At::start().await;
     for (command, said) in [
-        ("consume orders -p 0 --from 99999 --until latest", "orders-0: offset 99999 is after the log end; using 10\n"),
+        (
+            "consume orders -p 0 --from 99999 --until latest",
+            "orders-0: offset 99999 is after the log end; using 10\n",
+        ),
         (
             "consume orders -g audit --from 99999 --until latest --idle-timeout 10s",
             "orders-1: offset 99999 is after the log end; using 10 if the group has committed nothing there\n",

@@ -331,8 +331,13 @@ mod tests {
         }
         let none = || [(orders(), Ok(None))].into();
         assert!(committed_offsets(QueryOutcome::Committed(none()), None).unwrap().is_empty());
-        assert!(listed_offsets(QueryOutcome::Listed([(orders(), Ok(None))].into()), None).unwrap().is_empty());
-        assert_eq!(listed_offsets(QueryOutcome::Committed(none()), None).unwrap_err().kind(), ErrorKind::Malformed);
+        assert!(
+            listed_offsets(QueryOutcome::Listed([(orders(), Ok(None))].into()), None).unwrap().is_empty()
+        );
+        assert_eq!(
+            listed_offsets(QueryOutcome::Committed(none()), None).unwrap_err().kind(),
+            ErrorKind::Malformed
+        );
     }
 
     #[test]

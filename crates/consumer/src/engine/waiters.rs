@@ -218,7 +218,8 @@ impl Waiters {
             Some(QuestionReply::List(listing)) => {
                 // The partition was waited for until the time was up.
                 let missing = listing.missing_since.and_then(|_| listing.missing(cluster));
-                let listed = results::listed_offsets(outcome, trouble).map_err(|error| missing.unwrap_or(error));
+                let listed =
+                    results::listed_offsets(outcome, trouble).map_err(|error| missing.unwrap_or(error));
                 let _ = listing.reply.send(listed);
             }
             None => {}
@@ -308,7 +309,11 @@ mod tests {
         for id in 2..10 {
             let (reply, _) = oneshot::channel();
             waiters.await_commit(crate::clock::now(), CommitId(id), Some(reply));
-            assert_eq!(waiters.commit_done(CommitId(id), refused(), None, as_it_is).is_some(), id == 2, "once");
+            assert_eq!(
+                waiters.commit_done(CommitId(id), refused(), None, as_it_is).is_some(),
+                id == 2,
+                "once"
+            );
         }
         waiters.commit_landed([&TopicPartition::new("returns", 0)].into_iter());
         waiters.await_commit(crate::clock::now(), CommitId(10), None);
@@ -372,7 +377,12 @@ mod tests {
         let others = BTreeSet::from([Topic::from("others")]);
         waiters.ask(QueryId(2), Question { topics: others, reply: QuestionReply::Committed(reply) });
         assert_eq!(waiters.topics().len(), 2);
-        waiters.question_done(QueryId(2), QueryOutcome::Committed(BTreeMap::new()), None, &Cluster::default());
+        waiters.question_done(
+            QueryId(2),
+            QueryOutcome::Committed(BTreeMap::new()),
+            None,
+            &Cluster::default(),
+        );
         assert_eq!(waiters.topics(), topics);
         waiters.question_done(QueryId(1), QueryOutcome::Listed(BTreeMap::new()), None, &Cluster::default());
         assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
@@ -445,9 +455,19 @@ mod tests {
         let mut waiters = waiters();
         let (reply, mut answer) = oneshot::channel();
         waiters.ask(QueryId(1), Question { topics: BTreeSet::new(), reply: QuestionReply::Committed(reply) });
-        waiters.question_done(QueryId(2), QueryOutcome::Committed(BTreeMap::new()), None, &Cluster::default());
+        waiters.question_done(
+            QueryId(2),
+            QueryOutcome::Committed(BTreeMap::new()),
+            None,
+            &Cluster::default(),
+        );
         assert!(answer.try_recv().is_err(), "that was another");
-        waiters.question_done(QueryId(1), QueryOutcome::Committed(BTreeMap::new()), None, &Cluster::default());
+        waiters.question_done(
+            QueryId(1),
+            QueryOutcome::Committed(BTreeMap::new()),
+            None,
+            &Cluster::default(),
+        );
         assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
     }
 
