@@ -81,11 +81,11 @@ impl Listener for FailsWith {
 
 #[tokio::test(start_paused = true)]
 async fn d9_the_error_of_a_listener_keeps_the_kind_of_the_client_error_in_it() {
-    type Fails = fn() -> ListenerError;
+    type MakesError = fn() -> ListenerError;
     fn timeout() -> Error {
         Error::new(ErrorKind::Timeout, "late").with_partition(orders(3))
     }
-    let cases: [(Fails, ErrorKind, bool); 5] = [
+    let cases: [(MakesError, ErrorKind, bool); 5] = [
         (|| timeout().into(), ErrorKind::Timeout, true),
         (|| NotSaved(timeout()).into(), ErrorKind::Timeout, true),
         (|| NotSaved(Error::misuse("no").caused_by(timeout())).into(), ErrorKind::Misuse, false),
