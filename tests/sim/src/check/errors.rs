@@ -361,6 +361,13 @@ mod tests {
         late(paused(60_000)).is_found("SAFE20");
         late(healed(paused(1), 20_000)).holds();
         late(healed(paused(1), 40_000)).is_found("SAFE20");
+        let unreached = |at| {
+            let message = "the offset of orders-0 was not committed: not committed in time (no)".to_owned();
+            let kind = "Unreachable".to_owned();
+            paused(at).tell(What::Failed { who: M0, call: "poll", kind, message, fatal: false })
+        };
+        unreached(1).holds();
+        unreached(60_000).is_found("SAFE20");
         let unknown = |forged: Forged| failed(forged, "poll", "Unreachable", false);
         unknown(fatal(1, 9, 15)).holds();
         unknown(fatal(60_000, 9, 15)).is_found("SAFE20");
