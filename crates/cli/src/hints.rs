@@ -10,9 +10,13 @@ pub(crate) fn add(mut error: clap::Error) -> clap::Error {
     };
     let hint = match error.kind() {
         ErrorKind::UnknownArgument => hint(named(ContextKind::InvalidArg)).map(str::to_owned),
-        ErrorKind::InvalidSubcommand if is_of_offtake(&error) => {
+        ErrorKind::InvalidSubcommand if is_first_word(&error) => {
             let name = named(ContextKind::InvalidSubcommand);
-            Some(format!("if that is a topic: `offtake consume {name}`"))
+            match (command(name), error.get(ContextKind::SuggestedSubcommand)) {
+                (Some(ours), _) => Some(format!("Kafka's {name} is `offtake {ours}`")),
+                (None, None) => Some(format!("if that is a topic: `offtake consume {name}`")),
+                (None, Some(_)) => None,
+            }
         }
         ErrorKind::MissingRequiredArgument if lacks(&error, "--topic ") => {
             Some("`--all-topics` means all topics that the group has committed offsets of".to_owned())
@@ -33,13 +37,26 @@ fn lacks(error: &clap::Error, option: &str) -> bool {
     }
 }
 
-/// Whether the error is about the first word, and no command is similar to it.
-fn is_of_offtake(error: &clap::Error) -> bool {
+/// Whether the error is about the first word.
+fn is_first_word(error: &clap::Error) -> bool {
     let usage = match error.get(ContextKind::Usage) {
         Some(ContextValue::StyledStr(usage)) => usage.to_string(),
         _ => String::new(),
     };
-    usage.contains("offtake [") && error.get(ContextKind::SuggestedSubcommand).is_none()
+    usage.contains("offtake [")
+}
+
+/// Our command for one of Kafka's.
+fn command(name: &str) -> Option<&'static str> {
+    let name = name.strip_suffix(".sh").unwrap_or(name);
+    Some(match name.strip_prefix("kafka-").unwrap_or(name) {
+        "consumer-groups" => "groups",
+        "topics" => "topics",
+        "console-consumer" => "consume TOPIC",
+        "console-producer" => "produce TOPIC",
+        "get-offsets" => "offsets TOPIC",
+        _ => return None,
+    })
 }
 
 fn hint(option: &str) -> Option<&'static str> {
@@ -88,6 +105,9 @@ fn hint(option: &str) -> Option<&'static str> {
         "--members" | "--offsets" | "--state" => {
             "`offtake groups describe GROUP` shows members, offsets and state"
         }
+        "--all-groups" => {
+            "`offtake groups list` has all groups and their states, `offtake lag` their offsets and lag"
+        }
         "--group" | "-g" => {
             "the group takes no option, as in `offtake groups describe GROUP` or `offtake lag GROUP`"
         }
@@ -121,6 +141,12 @@ mod tests {
             ("offtake lag -g audit", "`offtake lag GROUP`"),
             ("offtake groups reset audit --to-earliest", "`--all-topics` means"),
             ("offtake my-orders", "`offtake consume my-orders`"),
+            ("offtake groups describe --all-groups", "`offtake lag`"),
+            ("offtake consumer-groups --describe --group g", "`offtake groups`"),
+            ("offtake kafka-consumer-groups.sh --list", "`offtake groups`"),
+            ("offtake kafka-topics --list", "`offtake topics`"),
+            ("offtake kafka-console-consumer --topic orders", "`offtake consume TOPIC`"),
+            ("offtake kafka-console-producer --topic orders", "`offtake produce TOPIC`"),
         ] {
             let refusal = refused(line);
             assert!(refusal.contains(ours), "{line}: {refusal}");

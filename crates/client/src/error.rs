@@ -81,6 +81,9 @@ pub enum ErrorKind {
     TransactionAborted,
     /// The broker refuses the record: the message says why. It was not written.
     Refused,
+    /// The rebalance listener failed with an error of its own, which is the [`source`](std::error::Error::source), or
+    /// panicked. If that error is an [`Error`], or one is among its sources, the error has that one's kind instead.
+    Listener,
     /// The client is closed, or its engine has ended: with the runtime that it was spawned on, or by a panic.
     Closed,
     /// A broker sent an invalid response.
@@ -114,6 +117,22 @@ impl Error {
     #[must_use]
     pub fn caused_by(self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self { cause: Some(Arc::new(cause)), ..self }
+    }
+
+    /// An error whose cause is another's error. It has the kind, the code and the partition of the first [`Error`] among the
+    /// cause and its sources, and otherwise this kind. What is closed there is not this client: `Closed` is not taken over.
+    #[doc(hidden)] // for the engines of clients
+    pub fn wrapping(
+        kind: ErrorKind,
+        message: impl Into<String>,
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    ) -> Self {
+        let cause: Arc<dyn std::error::Error + Send + Sync> = cause.into();
+        let message = message.into();
+        match find(&*cause).filter(|inner| inner.kind != ErrorKind::Closed).cloned() {
+            Some(inner) => Self { message, cause: Some(cause), ..inner },
+            None => Self { cause: Some(cause), ..Self::new(kind, message) },
+        }
     }
 
     /// Adds the same cause as that of another error.
@@ -173,17 +192,17 @@ impl Error {
                 self.code,
                 Some(ErrorCode::OffsetMetadataTooLarge | ErrorCode::InvalidCommitOffsetSize)
             ),
-            ErrorKind::TransactionAborted => self.cause_kind().is_none_or(|cause| {
-                matches!(
-                    cause,
+            ErrorKind::TransactionAborted => self.cause().is_none_or(|cause| match cause.kind {
+                ErrorKind::TransactionAborted => cause.is_retriable(),
+                kind => matches!(
+                    kind,
                     ErrorKind::Timeout
                         | ErrorKind::OutcomeUnknown
                         | ErrorKind::Unreachable
                         | ErrorKind::Malformed
                         | ErrorKind::CommitFailed
                         | ErrorKind::NotOwned
-                        | ErrorKind::TransactionAborted
-                )
+                ),
             }),
             ErrorKind::Config
             | ErrorKind::Misuse
@@ -201,14 +220,14 @@ impl Error {
             | ErrorKind::NotOwned
             | ErrorKind::OutcomeUnknown
             | ErrorKind::Refused
+            | ErrorKind::Listener
             | ErrorKind::Closed => false,
         }
     }
 
-    /// The kind of the error that caused this one.
-    fn cause_kind(&self) -> Option<ErrorKind> {
-        let cause: &(dyn std::error::Error + 'static) = &**self.cause.as_ref()?;
-        cause.downcast_ref::<Self>().map(Self::kind)
+    /// The client's error that caused this one.
+    fn cause(&self) -> Option<&Self> {
+        find(&**self.cause.as_ref()?)
     }
 
     /// Whether the client cannot continue without you: remove the cause, then start anew (`subscribe` or
@@ -224,6 +243,11 @@ impl Error {
                 | ErrorKind::Closed
         )
     }
+}
+
+/// The first [`Error`] among this one and its sources.
+fn find<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Error> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref())
 }
 
 impl fmt::Display for Error {
@@ -272,6 +296,7 @@ impl fmt::Display for ErrorKind {
             Self::OutcomeUnknown => "outcome unknown",
             Self::TransactionAborted => "transaction aborted",
             Self::Refused => "refused by the broker",
+            Self::Listener => "rebalance listener failed",
             Self::Closed => "closed",
             Self::Malformed => "malformed response",
         })

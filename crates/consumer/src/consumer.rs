@@ -86,6 +86,8 @@ pub struct Consumer {
     last_commit: Instant,
     commit_alarm: clock::Alarm,
     in_poll: bool,
+    /// The log says that nothing is subscribed to and nothing assigned.
+    is_idle_logged: bool,
     /// [`Handle::wake`] was called, and no call has returned since.
     is_woken: bool,
     subscribed: BTreeSet<Topic>,
@@ -182,6 +184,7 @@ impl Consumer {
             last_commit: clock::now(),
             commit_alarm: clock::Alarm::default(),
             in_poll: false,
+            is_idle_logged: false,
             is_woken: false,
             subscribed: BTreeSet::new(),
             subscribing: None,
@@ -248,6 +251,8 @@ impl Consumer {
     /// It must be called every `max.poll.interval.ms` while subscribed, or the group continues without this
     /// member.
     ///
+    /// Without a subscription and an assignment it returns nothing each time (Java's throws), which is logged (WARN) once.
+    ///
     /// # Errors
     /// Errors that the client cannot recover from. An error with a [`partition`](Error::partition) stops that
     /// partition alone, and is returned once. A [fatal](Error::is_fatal) one, as when a group refuses this
@@ -293,6 +298,8 @@ impl Consumer {
     /// the records handed out before as finished (unless `enable.auto.offset.store` is off), and gives up
     /// partitions that were being revoked. Changes made by `unsubscribe` and `close` produce no value: the
     /// listener is notified of these, and of nothing that this returns.
+    ///
+    /// Without a subscription and an assignment it waits for ever, which is logged (WARN) once.
     ///
     /// The future may be dropped at any await.
     ///

@@ -255,7 +255,7 @@ pub use assignor::Assignor;
 pub use batches::{Batches, RecordBatch};
 pub use builder::{BootstrapServers, Builder};
 pub use committing::Committing;
-pub use config::{AutoOffsetReset, Config};
+pub use config::{AutoOffsetReset, Config, GroupProtocol, IsolationLevel};
 pub use consumer::{
     CloseOptions, Consumer, ConsumerStream, GroupMembership, RecordStream, SubscriptionPattern,
 };

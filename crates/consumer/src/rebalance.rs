@@ -133,7 +133,7 @@ impl Running {
             match Pin::new(commit).poll(cx) {
                 Poll::Pending if !is_late => return Poll::Pending,
                 Poll::Ready(Ok(Err(error))) => {
-                    self.is_uncommitted |= error.kind() == ErrorKind::Timeout;
+                    self.is_uncommitted |= was_late(&error);
                     self.pending.not_committed(error);
                 }
                 Poll::Pending => {
@@ -170,15 +170,23 @@ impl Running {
     }
 }
 
+/// Whether a commit failed because its time was up: the kind says why that was.
+fn was_late(error: &Error) -> bool {
+    use ErrorKind::{Authentication, NotKafka, Timeout, Unreachable};
+    matches!(error.kind(), Timeout | Unreachable | NotKafka | Authentication)
+}
+
 /// A listener that panics has failed: the rebalance continues (FAILURES D9).
 fn listen(future: &mut SyncFuture, cx: &mut Context<'_>) -> Poll<Result<()>> {
     let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| future.poll(cx)));
-    let failed = |what: String| Error::new(ErrorKind::Misuse, format!("the rebalance listener {what}"));
     match polled {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
-        Ok(Poll::Ready(Err(error))) => Poll::Ready(Err(failed(format!("failed: {error}")))),
-        Err(_) => Poll::Ready(Err(failed("panicked".to_owned()))),
+        Ok(Poll::Ready(Err(error))) => {
+            let message = format!("the rebalance listener failed: {error}");
+            Poll::Ready(Err(Error::wrapping(ErrorKind::Listener, message, error)))
+        }
+        Err(_) => Poll::Ready(Err(Error::new(ErrorKind::Listener, "the rebalance listener panicked"))),
     }
 }
 
@@ -294,6 +302,10 @@ impl PendingChange {
         if is_late {
             let (call, limit) = (change.call, change.limit());
             let told = match call {
+                // Of a `close`, for which a listener waited until its time was up.
+                _ if limit.is_zero() => {
+                    "the consumer closes, and has no time left to notify of a change of its partitions"
+                }
                 RebalanceCall::Assigned => "the handling of assigned partitions did not end in time",
                 RebalanceCall::Revoked => {
                     "the handling of a revocation did not end in time; the partitions are lost"
@@ -302,7 +314,8 @@ impl PendingChange {
             };
             reporter.log(|| {
                 let partitions = PartitionList(&change.of.partitions);
-                tracing::warn!(%call, ?limit, %partitions, "{told}");
+                let limit = (!limit.is_zero()).then_some(tracing::field::debug(limit));
+                tracing::warn!(%call, limit, %partitions, "{told}");
             });
             let partitions = change.of.partitions.clone();
             reporter.report(|| Event::RebalanceOverdue { call, partitions, limit });

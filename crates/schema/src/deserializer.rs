@@ -58,7 +58,8 @@ pub trait Deserializer: Send + Sync + 'static {
     fn deserialize<'a, V: Deserialize<'a>>(&self, payload: &Payload<'a>) -> Result<V, DecodeError>;
 }
 
-/// JSON.
+/// JSON. The type may borrow, but a string with an escape (`\"`, `\n`) is not in the record as it is, and a `&str` fails on it:
+/// take `#[serde(borrow)] Cow<'a, str>`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
 

@@ -11,7 +11,7 @@ pub(crate) struct Produce {
     /// The topic
     #[arg(value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) topic: String,
-    /// Split each line into key and value at the first occurrence of this separator (\\t \\n \\0 \\xNN are
+    /// Split each line into key and value at the first occurrence of this separator (\t \n \0 \xNN are
     /// understood)
     #[arg(short = 'K', long, value_name = "SEP", value_parser = separator)]
     pub(crate) key_separator: Option<Separator>,

@@ -42,7 +42,7 @@ impl Starting {
     /// Runs beside the reading, for as long as that takes.
     pub(crate) async fn run(mut self) -> Infallible {
         while let Some(Question { partitions, answer }) = self.questions.recv().await {
-            let _ = answer.send(target::starts(&self.client, &partitions, self.from).await);
+            let _ = answer.send(target::starts(&self.client, &partitions, self.from, true).await);
         }
         pending().await
     }

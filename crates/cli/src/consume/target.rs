@@ -1,6 +1,6 @@
 //! The partitions to read, and their start and end.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use futures_util::future::try_join_all;
 use offtake::{Consumer, Error, StartAt, SubscriptionPattern, TopicPartition};
@@ -55,11 +55,12 @@ pub(crate) fn pattern(patterns: &[String]) -> SubscriptionPattern {
 
 /// `--from`: an offset outside the log is moved to the nearer end of it. The end is the high watermark under
 /// `read_committed`, too: an offset beyond the last stable offset is read when its transaction has ended, and
-/// records below it are not wanted then.
+/// records below it are not wanted then. Where it is moved, a warning says so.
 pub(crate) async fn starts(
     client: &ClientConfig,
     partitions: &[TopicPartition],
     from: OffsetBound,
+    in_group: bool,
 ) -> Result<Vec<(TopicPartition, StartAt)>, Error> {
     let OffsetBound::Offset(wanted) = from else {
         return Ok(partitions.iter().map(|of| (of.clone(), start_at(from))).collect());
@@ -72,7 +73,18 @@ pub(crate) async fn starts(
     let inside = |of: &TopicPartition| {
         let first = first.get(of).map_or(0, |listed| listed.offset);
         let end = end.get(of).map_or(i64::MAX, |listed| listed.offset);
-        wanted.clamp(first, end.max(first))
+        let to = wanted.clamp(first, end.max(first));
+        let condition = if in_group { " if the group has committed nothing there" } else { "" };
+        match wanted.cmp(&to) {
+            Ordering::Greater => {
+                tracing::warn!("{of}: offset {wanted} is after the log end; using {to}{condition}");
+            }
+            Ordering::Less => {
+                tracing::warn!("{of}: offset {wanted} is before the log start; using {to}{condition}");
+            }
+            Ordering::Equal => {}
+        }
+        to
     };
     Ok(partitions.iter().map(|of| (of.clone(), StartAt::Offset(inside(of).into()))).collect())
 }

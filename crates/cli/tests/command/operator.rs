@@ -538,3 +538,24 @@ fn a_file_that_a_property_names_and_that_cannot_be_read_is_no_wrong_usage() {
     done(&mut offtake(&format!("consume orders -b 127.0.0.1:1 -X security.protocol=SSL {truststore}")))
         .refused("ssl.truststore.location");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_outside_the_log_is_said_to_be_moved() {
+    let at = At::start().await;
+    for (command, said) in [
+        (
+            "consume orders -p 0 --from 99999 --until latest",
+            "orders-0: offset 99999 is after the log end; using 10\n",
+        ),
+        (
+            "consume orders -g audit --from 99999 --until latest --idle-timeout 10s",
+            "orders-1: offset 99999 is after the log end; using 10 if the group has committed nothing there\n",
+        ),
+    ] {
+        let read = at.run(command);
+        assert_eq!((read.code, read.stdout.as_str()), (Some(0), ""), "{read:?}");
+        assert!(read.stderr.contains(said), "{read:?}");
+    }
+    let inside = at.run("consume orders -p 0 --from 10 --until latest");
+    assert_eq!((inside.code, inside.stderr.as_str()), (Some(0), ""), "{inside:?}");
+}

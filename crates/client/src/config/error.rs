@@ -16,8 +16,8 @@ pub enum ConfigError {
     },
     /// The property belongs to another program that may share the file, such as a producer.
     #[error(
-        "property `{name}` is {owner}, and {client} does not take it: remove it, or read these properties with \
-         `from_shared_properties`, which leaves such ones out"
+        "property `{name}` is {owner}, and {client} does not take it: remove it, or read what several \
+         programs share with `from_shared_file` or `from_shared_properties`, which leave such ones out"
     )]
     Foreign {
         /// The name as it was given.

@@ -80,12 +80,12 @@ impl Config {
             (
                 "session.timeout.ms",
                 self.session_timeout != default.session_timeout,
-                "the broker's `group.consumer.session.timeout.ms`",
+                "the brokers' `group.consumer.session.timeout.ms`, or the group's `consumer.session.timeout.ms`,",
             ),
             (
                 "heartbeat.interval.ms",
                 self.heartbeat_interval != default.heartbeat_interval,
-                "the broker's `group.consumer.heartbeat.interval.ms`",
+                "the brokers' `group.consumer.heartbeat.interval.ms`, or the group's `consumer.heartbeat.interval.ms`,",
             ),
         ];
         for (name, changed, instead) in decided {

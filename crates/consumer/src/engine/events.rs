@@ -265,15 +265,16 @@ impl Engine {
                 self.reporter.report(|| Event::Committed { offsets });
             }
             OffsetsEvent::CommitDone { id, outcome } => {
-                if let Some((error, began)) =
-                    self.waiters.commit_done(id, outcome, |error| self.vitals.explain(error))
-                {
+                let explain = |error| self.vitals.explain(error);
+                let trouble = self.reachability.trouble();
+                if let Some((error, began)) = self.waiters.commit_done(id, outcome, trouble, explain) {
                     self.log_unawaited_failure(now, &error, began);
                     self.reporter.report(|| Event::Error(error));
                 }
             }
             OffsetsEvent::QueryDone { id, outcome } => {
-                self.waiters.question_done(id, outcome, self.metadata.cluster());
+                let trouble = self.reachability.trouble();
+                self.waiters.question_done(id, outcome, trouble, self.metadata.cluster());
                 self.want_topics(now);
             }
         }

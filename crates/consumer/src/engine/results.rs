@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use offtake_client::CommitReport;
 use offtake_group::GroupError;
-use offtake_machine::{BrokerId, ListedOffset, TopicPartition};
+use offtake_machine::{BrokerId, CallError, ListedOffset, TopicPartition};
 use offtake_offsets::{Cause, CommitError, CommitOutcome, QueryError, QueryOutcome};
 use offtake_wire::{ApiKey, ErrorCode};
 
@@ -14,23 +14,31 @@ use crate::{
     unreadable::error_kind,
 };
 
-/// The result of a commit, partition by partition (FAILURES H5).
-pub(super) fn committed(outcome: CommitOutcome, explain: impl Fn(Error) -> Error) -> Result<()> {
+/// The result of a commit, partition by partition (FAILURES H5). `trouble` is why no broker can be reached, if none can.
+pub(super) fn committed(
+    outcome: CommitOutcome,
+    trouble: Option<&CallError>,
+    explain: impl Fn(Error) -> Error,
+) -> Result<()> {
     if outcome.values().all(Result::is_ok) {
         return Ok(());
     }
     let outcomes = outcome.into_iter().map(|(partition, result)| {
-        let result = result.map_err(|error| explain(not_committed(&partition, &error)));
+        let result = result.map_err(|error| explain(not_committed(&partition, error, trouble)));
         (partition, result)
     });
     CommitReport::verdict(outcomes.collect())
 }
 
-fn not_committed(partition: &TopicPartition, error: &CommitError) -> Error {
-    let kind = match error {
+fn not_committed(partition: &TopicPartition, mut error: CommitError, trouble: Option<&CallError>) -> Error {
+    let late = match &mut error {
+        CommitError::TimedOut(cause) => late(cause, trouble),
+        _ => ErrorKind::Timeout,
+    };
+    let kind = match &error {
         CommitError::NotOwned => ErrorKind::NotOwned,
         CommitError::NoGroup | CommitError::NegativeOffset(_) => ErrorKind::Misuse,
-        CommitError::TimedOut(_) => ErrorKind::Timeout,
+        CommitError::TimedOut(_) => late,
         CommitError::QueueFull | CommitError::MetadataTooLong(_) | CommitError::Failed(_) => {
             match error.code() {
                 Some(ErrorCode::GroupAuthorizationFailed | ErrorCode::TopicAuthorizationFailed) => {
@@ -41,22 +49,48 @@ fn not_committed(partition: &TopicPartition, error: &CommitError) -> Error {
             }
         }
     };
-    let advice = match error {
+    let advice = match &error {
         CommitError::MetadataTooLong(_) => "; shorten the metadata",
         error if error.code() == Some(ErrorCode::OffsetMetadataTooLarge) => {
             "; shorten the metadata, or raise the brokers' offset.metadata.max.bytes"
         }
         _ => "",
     };
-    coded(
-        Error::new(kind, format!("the offset of {partition} was not committed: {error}{advice}")),
-        error.code(),
-    )
-    .with_partition(partition.clone())
+    let message = format!("the offset of {partition} was not committed: {error}{advice}");
+    let failed = coded(Error::new(kind, message), error.code()).with_partition(partition.clone());
+    match error {
+        CommitError::TimedOut(Some(cause)) | CommitError::Failed(cause) => caused(failed, cause),
+        CommitError::TimedOut(None)
+        | CommitError::NotOwned
+        | CommitError::NoGroup
+        | CommitError::NegativeOffset(_)
+        | CommitError::MetadataTooLong(_)
+        | CommitError::QueueFull => failed,
+    }
+}
+
+/// The kind of the error of a call whose time is up. Where no broker can be reached, that is the cause, unless a broker has
+/// answered with another.
+fn late(cause: &mut Option<Cause>, trouble: Option<&CallError>) -> ErrorKind {
+    match trouble {
+        Some(trouble) if cause.as_ref().is_none_or(|cause| cause.code().is_none()) => {
+            *cause = Some(Cause::Call(trouble.clone()));
+            Error::from(trouble.clone()).kind()
+        }
+        Some(_) | None => ErrorKind::Timeout,
+    }
+}
+
+fn caused(error: Error, cause: Cause) -> Error {
+    match cause {
+        Cause::Call(cause) => error.caused_by(cause),
+        cause => error.caused_by(cause),
+    }
 }
 
 pub(super) fn committed_offsets(
     outcome: QueryOutcome,
+    trouble: Option<&CallError>,
 ) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>> {
     let QueryOutcome::Committed(answers) = outcome else { return Err(mixed_up()) };
     let mut found = BTreeMap::new();
@@ -64,13 +98,16 @@ pub(super) fn committed_offsets(
         match answer {
             Ok(Some(offset)) => drop(found.insert(partition, offset)),
             Ok(None) => {}
-            Err(error) => return Err(unanswered(&partition, &error)),
+            Err(error) => return Err(unanswered(&partition, error, trouble)),
         }
     }
     Ok(found)
 }
 
-pub(super) fn listed_offsets(outcome: QueryOutcome) -> Result<BTreeMap<TopicPartition, OffsetAndTimestamp>> {
+pub(super) fn listed_offsets(
+    outcome: QueryOutcome,
+    trouble: Option<&CallError>,
+) -> Result<BTreeMap<TopicPartition, OffsetAndTimestamp>> {
     let QueryOutcome::Listed(answers) = outcome else { return Err(mixed_up()) };
     let mut found = BTreeMap::new();
     for (partition, answer) in answers {
@@ -79,14 +116,18 @@ pub(super) fn listed_offsets(outcome: QueryOutcome) -> Result<BTreeMap<TopicPart
                 found.insert(partition, OffsetAndTimestamp { offset, timestamp, leader_epoch });
             }
             Ok(None) => {}
-            Err(error) => return Err(unanswered(&partition, &error)),
+            Err(error) => return Err(unanswered(&partition, error, trouble)),
         }
     }
     Ok(found)
 }
 
-fn unanswered(partition: &TopicPartition, error: &QueryError) -> Error {
-    let kind = match (error, error.code()) {
+fn unanswered(partition: &TopicPartition, mut error: QueryError, trouble: Option<&CallError>) -> Error {
+    let late = match &mut error {
+        QueryError::TimedOut(cause) => late(cause, trouble),
+        _ => ErrorKind::Timeout,
+    };
+    let kind = match (&error, error.code()) {
         (_, Some(ErrorCode::GroupAuthorizationFailed | ErrorCode::TopicAuthorizationFailed)) => {
             ErrorKind::Authorization
         }
@@ -94,10 +135,14 @@ fn unanswered(partition: &TopicPartition, error: &QueryError) -> Error {
         (QueryError::NoGroup, _) => ErrorKind::Misuse,
         (QueryError::Failed(Cause::Refused { api: ApiKey::FindCoordinator, .. }), _) => ErrorKind::Group,
         (QueryError::Failed(Cause::Call(error)), _) => Error::from(error.clone()).kind(),
-        (QueryError::TimedOut(_) | QueryError::Failed(_), _) => ErrorKind::Timeout,
+        (QueryError::TimedOut(_) | QueryError::Failed(_), _) => late,
     };
-    coded(Error::new(kind, format!("the offset of {partition} is not known: {error}")), error.code())
-        .with_partition(partition.clone())
+    let message = format!("the offset of {partition} is not known: {error}");
+    let failed = coded(Error::new(kind, message), error.code()).with_partition(partition.clone());
+    match error {
+        QueryError::TimedOut(Some(cause)) | QueryError::Failed(cause) => caused(failed, cause),
+        QueryError::TimedOut(None) | QueryError::NoGroup => failed,
+    }
 }
 
 fn mixed_up() -> Error {
@@ -201,8 +246,6 @@ fn coded(error: Error, code: Option<ErrorCode>) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use offtake_machine::CallError;
-
     use super::*;
 
     fn orders() -> TopicPartition {
@@ -259,7 +302,7 @@ mod tests {
             (CommitError::Failed(refused(FencedInstanceId)), ErrorKind::Fenced, Some(FencedInstanceId), None),
         ];
         for (error, kind, code, advice) in cases {
-            let said = kind_code_advice(&not_committed(&orders(), &error));
+            let said = kind_code_advice(&not_committed(&orders(), error.clone(), None));
             let advice = advice.map_or_else(|| nothing(&error), str::to_owned);
             assert_eq!(said, (kind, code, advice), "{error:?}");
         }
@@ -281,15 +324,44 @@ mod tests {
             (QueryError::Failed(unsupported), ErrorKind::Unsupported),
         ] {
             let outcome = QueryOutcome::Committed([(orders(), Err(error.clone()))].into());
-            let said = committed_offsets(outcome).unwrap_err();
+            let said = committed_offsets(outcome, None).unwrap_err();
             assert_eq!((said.kind(), said.code()), (kind, error.code()), "{error:?}");
             let outcome = QueryOutcome::Listed([(orders(), Err(error.clone()))].into());
-            assert_eq!(listed_offsets(outcome).unwrap_err().kind(), kind, "{error:?}");
+            assert_eq!(listed_offsets(outcome, None).unwrap_err().kind(), kind, "{error:?}");
         }
         let none = || [(orders(), Ok(None))].into();
-        assert!(committed_offsets(QueryOutcome::Committed(none())).unwrap().is_empty());
-        assert!(listed_offsets(QueryOutcome::Listed([(orders(), Ok(None))].into())).unwrap().is_empty());
-        assert_eq!(listed_offsets(QueryOutcome::Committed(none())).unwrap_err().kind(), ErrorKind::Malformed);
+        assert!(committed_offsets(QueryOutcome::Committed(none()), None).unwrap().is_empty());
+        assert!(
+            listed_offsets(QueryOutcome::Listed([(orders(), Ok(None))].into()), None).unwrap().is_empty()
+        );
+        assert_eq!(
+            listed_offsets(QueryOutcome::Committed(none()), None).unwrap_err().kind(),
+            ErrorKind::Malformed
+        );
+    }
+
+    #[test]
+    fn a_call_that_was_not_answered_in_time_says_so_where_no_broker_can_be_reached() {
+        let (address, reason) = ("b:9092".to_owned(), "refused".to_owned());
+        let trouble = CallError::Unreachable { address, reason, not_kafka: false };
+        for (cause, kind, source) in [
+            (None, ErrorKind::Unreachable, trouble.to_string()),
+            (Some(Cause::NoLeader), ErrorKind::Unreachable, trouble.to_string()),
+            (
+                Some(refused(ErrorCode::NotCoordinator)),
+                ErrorKind::Timeout,
+                refused(ErrorCode::NotCoordinator).to_string(),
+            ),
+        ] {
+            let query = unanswered(&orders(), QueryError::TimedOut(cause.clone()), Some(&trouble));
+            let commit = not_committed(&orders(), CommitError::TimedOut(cause), Some(&trouble));
+            for error in [query, commit] {
+                assert_eq!((error.kind(), error.is_retriable()), (kind, true), "{error}");
+                let said = std::error::Error::source(&error).map(ToString::to_string);
+                assert_eq!(said.as_ref(), Some(&source));
+                assert!(error.to_string().ends_with(&format!(" in time ({source})")), "{error}");
+            }
+        }
     }
 
     #[test]

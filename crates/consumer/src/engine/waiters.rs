@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{Cluster, Topic, TopicPartition};
+use offtake_machine::{CallError, Cluster, Topic, TopicPartition};
 use offtake_offsets::{CommitId, CommitOutcome, QueryId, QueryOutcome};
 use offtake_wire::ErrorCode;
 
@@ -114,11 +114,12 @@ impl Waiters {
         &mut self,
         id: CommitId,
         outcome: CommitOutcome,
+        trouble: Option<&CallError>,
         explain: impl Fn(Error) -> Error,
     ) -> Option<(Error, Option<Instant>)> {
         let failed = outcome.iter().filter(|(_, result)| result.is_err());
         let failed: Vec<TopicPartition> = failed.map(|(partition, _)| partition.clone()).collect();
-        let result = results::committed(outcome, explain);
+        let result = results::committed(outcome, trouble, explain);
         let (began, reply) = self.commits.remove(&id).unzip();
         let error = match reply.flatten() {
             // A caller that has stopped waiting has not received the error.
@@ -203,13 +204,22 @@ impl Waiters {
         refused.into_keys().collect()
     }
 
-    pub(super) fn question_done(&mut self, id: QueryId, outcome: QueryOutcome, cluster: &Cluster) {
+    pub(super) fn question_done(
+        &mut self,
+        id: QueryId,
+        outcome: QueryOutcome,
+        trouble: Option<&CallError>,
+        cluster: &Cluster,
+    ) {
         match self.questions.remove(&id).map(|question| question.reply) {
-            Some(QuestionReply::Committed(reply)) => drop(reply.send(results::committed_offsets(outcome))),
+            Some(QuestionReply::Committed(reply)) => {
+                drop(reply.send(results::committed_offsets(outcome, trouble)));
+            }
             Some(QuestionReply::List(listing)) => {
                 // The partition was waited for until the time was up.
                 let missing = listing.missing_since.and_then(|_| listing.missing(cluster));
-                let listed = results::listed_offsets(outcome).map_err(|error| missing.unwrap_or(error));
+                let listed =
+                    results::listed_offsets(outcome, trouble).map_err(|error| missing.unwrap_or(error));
                 let _ = listing.reply.send(listed);
             }
             None => {}
@@ -294,22 +304,26 @@ mod tests {
         let mut waiters = waiters();
         let (reply, mut answer) = oneshot::channel();
         waiters.await_commit(crate::clock::now(), CommitId(1), Some(reply));
-        assert!(waiters.commit_done(CommitId(1), refused(), as_it_is).is_none());
+        assert!(waiters.commit_done(CommitId(1), refused(), None, as_it_is).is_none());
         assert!(answer.try_recv().is_ok_and(|result| result.is_err()));
         for id in 2..10 {
             let (reply, _) = oneshot::channel();
             waiters.await_commit(crate::clock::now(), CommitId(id), Some(reply));
-            assert_eq!(waiters.commit_done(CommitId(id), refused(), as_it_is).is_some(), id == 2, "once");
+            assert_eq!(
+                waiters.commit_done(CommitId(id), refused(), None, as_it_is).is_some(),
+                id == 2,
+                "once"
+            );
         }
         waiters.commit_landed([&TopicPartition::new("returns", 0)].into_iter());
         waiters.await_commit(crate::clock::now(), CommitId(10), None);
         assert!(
-            waiters.commit_done(CommitId(10), refused(), as_it_is).is_none(),
+            waiters.commit_done(CommitId(10), refused(), None, as_it_is).is_none(),
             "another partition's success"
         );
         waiters.commit_landed([&TopicPartition::new("orders", 0)].into_iter());
         waiters.await_commit(crate::clock::now(), CommitId(11), None);
-        assert!(waiters.commit_done(CommitId(11), refused(), as_it_is).is_some(), "once more");
+        assert!(waiters.commit_done(CommitId(11), refused(), None, as_it_is).is_some(), "once more");
     }
 
     #[test]
@@ -342,7 +356,7 @@ mod tests {
             })
             .collect();
         for id in 0..1000 {
-            waiters.commit_done(CommitId(id), CommitOutcome::new(), as_it_is);
+            waiters.commit_done(CommitId(id), CommitOutcome::new(), None, as_it_is);
         }
         drop(awaited);
         let swept = (1000..1128).position(|id| {
@@ -363,9 +377,14 @@ mod tests {
         let others = BTreeSet::from([Topic::from("others")]);
         waiters.ask(QueryId(2), Question { topics: others, reply: QuestionReply::Committed(reply) });
         assert_eq!(waiters.topics().len(), 2);
-        waiters.question_done(QueryId(2), QueryOutcome::Committed(BTreeMap::new()), &Cluster::default());
+        waiters.question_done(
+            QueryId(2),
+            QueryOutcome::Committed(BTreeMap::new()),
+            None,
+            &Cluster::default(),
+        );
         assert_eq!(waiters.topics(), topics);
-        waiters.question_done(QueryId(1), QueryOutcome::Listed(BTreeMap::new()), &Cluster::default());
+        waiters.question_done(QueryId(1), QueryOutcome::Listed(BTreeMap::new()), None, &Cluster::default());
         assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
         assert!(waiters.topics().is_empty());
     }
@@ -379,7 +398,7 @@ mod tests {
         waiters.settle_commits(None, crate::clock::after(std::time::Duration::from_secs(1)), reply);
         waiters.answer_settled(now, |_| true);
         assert!(answer.try_recv().is_err());
-        waiters.commit_done(CommitId(1), CommitOutcome::new(), as_it_is);
+        waiters.commit_done(CommitId(1), CommitOutcome::new(), None, as_it_is);
         waiters.answer_settled(now, |_| true);
         assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
         waiters.await_commit(crate::clock::now(), CommitId(2), None);
@@ -420,7 +439,7 @@ mod tests {
         let orders = TopicPartition::new("orders", 0);
         let is_told = |waiters: &mut Waiters, id| {
             waiters.await_commit(crate::clock::now(), CommitId(id), None);
-            waiters.commit_done(CommitId(id), refused(), as_it_is).is_some()
+            waiters.commit_done(CommitId(id), refused(), None, as_it_is).is_some()
         };
         assert!(is_told(&mut waiters, 1));
         waiters.assigned(&[], |partition| *partition == orders);
@@ -436,9 +455,19 @@ mod tests {
         let mut waiters = waiters();
         let (reply, mut answer) = oneshot::channel();
         waiters.ask(QueryId(1), Question { topics: BTreeSet::new(), reply: QuestionReply::Committed(reply) });
-        waiters.question_done(QueryId(2), QueryOutcome::Committed(BTreeMap::new()), &Cluster::default());
+        waiters.question_done(
+            QueryId(2),
+            QueryOutcome::Committed(BTreeMap::new()),
+            None,
+            &Cluster::default(),
+        );
         assert!(answer.try_recv().is_err(), "that was another");
-        waiters.question_done(QueryId(1), QueryOutcome::Committed(BTreeMap::new()), &Cluster::default());
+        waiters.question_done(
+            QueryId(1),
+            QueryOutcome::Committed(BTreeMap::new()),
+            None,
+            &Cluster::default(),
+        );
         assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
     }
 

@@ -86,8 +86,8 @@ impl Handle {
     /// # Errors
     /// `Misuse`, with nothing sent, if an offset is beyond what `poll` has handed out since the partition was
     /// assigned, or beyond the offset of a seek: the records in between would never be processed. (To skip
-    /// them on purpose, [`seek`](Self::seek) there first.) Before the start of a partition is known, any
-    /// offset is accepted. `NotOwned` if a partition is not assigned to this consumer (nothing is sent then),
+    /// them on purpose, [`seek`](Self::seek) there first.) Before the first record of a partition, and without
+    /// a seek, any offset is accepted, as in Java, wherever the partition starts. `NotOwned` if a partition is not assigned to this consumer (nothing is sent then),
     /// or if its topic was deleted and created again and the consumer does not know its new position yet: the
     /// offset can only belong to the former topic. `CommitFailed` if the group refused;
     /// [`Error::commit_report`] has the result of each partition. `Authorization`, at once, if the client may

@@ -127,8 +127,22 @@ async fn a_refused_connection_is_dialled_again() {
     let nobody =
         InMemory::new(|_| Err::<tokio::io::DuplexStream, _>(io::ErrorKind::ConnectionRefused.into()));
     let builder = Consumer::builder("nobody:1").dial(nobody).spawn_on(Handle::current());
-    let consumer = builder.build().await.unwrap();
-    let error = consumer.end_offsets(("orders", 0)).await.unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unreachable), "{error}");
+    let mut consumer = builder.group("alone").enable_auto_commit(false).build().await.unwrap();
+    let orders = || TopicPartition::new("orders", 0);
+    let known = consumer.partitions_for("orders").await.unwrap_err();
+    assert_eq!((known.kind(), known.is_retriable()), (ErrorKind::Unreachable, true), "{known}");
+    consumer.assign([("orders", 0, 0)]).await.unwrap();
+    for error in [
+        consumer.end_offsets(orders()).await.unwrap_err(),
+        consumer.watermarks(orders()).await.unwrap_err(),
+        consumer.offsets_for_times([(orders(), 0)]).await.unwrap_err(),
+        consumer.committed(orders()).await.unwrap_err(),
+        consumer.commit_offsets([(orders(), 0)]).await.unwrap_err(),
+    ] {
+        assert_eq!((error.kind(), error.is_retriable()), (ErrorKind::Unreachable, true), "{error}");
+        assert!(error.to_string().contains(&known.to_string()), "{error}");
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        assert_eq!(source, Some(known.to_string()));
+    }
     consumer.close(AN_HOUR).await.unwrap();
 }

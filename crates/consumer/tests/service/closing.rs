@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use offtake::{ErrorKind, Listener, ListenerFuture, Rebalance};
 use offtake_broker::{ApiKey, Fault, FaultRule};
 use tokio::time::Instant;
 
-use crate::support::{A_MOMENT, cluster, member, poll_for, read, virtually};
+use crate::support::{A_MOMENT, Log, cluster, member, poll_for, read, virtually};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -67,4 +68,32 @@ async fn committed(cluster: &offtake_broker::Cluster) -> i64 {
     let committed = reader.handle().committed([("orders", 0), ("orders", 1)]).await.unwrap();
     reader.close(LIMIT).await.unwrap();
     committed.values().map(|committed| committed.offset).sum()
+}
+
+/// Waits in `assigned` for the consumer to close, which waits for this listener.
+struct ClosesItself;
+
+impl Listener for ClosesItself {
+    fn assigned(&self, rebalance: Rebalance) -> ListenerFuture {
+        Box::pin(async move { Ok(rebalance.consumer.close(Duration::from_secs(2)).await?) })
+    }
+}
+
+#[test]
+fn n1_a_close_that_a_listener_waits_for_names_no_limit_that_nobody_set() {
+    virtually(async {
+        let (log, _guard) = Log::start();
+        let cluster = cluster(1).await;
+        let mut consumer = member(&cluster, "a").listener(ClosesItself).build().await.unwrap();
+        consumer.subscribe("orders").await.unwrap();
+        let error = loop {
+            if let Err(error) = consumer.poll(A_MOMENT).await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::Timeout, "of the close: {error}");
+        assert!(consumer.poll(A_MOMENT).await.is_err());
+        assert_eq!(log.with("limit=0ns"), [""; 0]);
+        assert_eq!(log.with("no time left to notify").len(), 1, "{:?}", log.lines());
+    });
 }

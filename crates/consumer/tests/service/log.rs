@@ -5,7 +5,7 @@ use std::time::Duration;
 use offtake::{ErrorKind, Event, Listener, ListenerFuture, Rebalance};
 use offtake_broker::{ApiKey, Fault, FaultRule};
 
-use crate::support::{Events, Log, cluster, member, poll_for, poll_until, read, virtually};
+use crate::support::{A_MOMENT, Events, Log, cluster, member, poll_for, poll_until, read, virtually};
 
 const A_WHILE: Duration = Duration::from_secs(30);
 
@@ -335,5 +335,30 @@ fn a_search_for_a_coordinator_that_nobody_needs_any_more_found_none() {
         consumer.unsubscribe().await.unwrap();
         tokio::time::sleep(A_WHILE).await;
         assert!(log.with("has a coordinator again").is_empty(), "{:?}", log.lines());
+    });
+}
+
+#[test]
+fn a_poll_with_nothing_to_read_is_logged_once_until_that_changes() {
+    virtually(async {
+        let (log, _guard) = Log::start();
+        let cluster = cluster(1).await;
+        let mut consumer = member(&cluster, "a").build().await.unwrap();
+        let said = || log.with("call subscribe or assign").len();
+        for expected in 1..=2 {
+            for _ in 0..3 {
+                assert!(consumer.poll(A_MOMENT).await.unwrap().is_empty());
+                assert_eq!(said(), expected);
+            }
+            consumer.assign([("orders", 0, 0)]).await.unwrap();
+            assert!(!consumer.poll(Duration::from_secs(60)).await.unwrap().is_empty());
+            assert!(consumer.poll(A_MOMENT).await.unwrap().is_empty());
+            consumer.unsubscribe().await.unwrap();
+            assert_eq!(said(), expected);
+        }
+        consumer.subscribe("orders").await.unwrap();
+        assert!(consumer.poll(A_MOMENT).await.is_ok());
+        assert_eq!(said(), 2, "a member without partitions has subscribed");
+        consumer.close(Duration::from_secs(10)).await.unwrap();
     });
 }

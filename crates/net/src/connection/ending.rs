@@ -12,9 +12,8 @@ use crate::{call::CloseReason, clock, frames::ReadError, handshake::ConnectError
 /// A broker that refuses a request without a response usually closes the connection within this time.
 pub(super) const JUDGED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Follows "closed the connection: before answering".
-const FIRST_REQUEST: &str =
-    " the first request; the listener may expect SASL: set security.protocol to SASL_PLAINTEXT or SASL_SSL";
+/// Follows "closed the connection: before a response".
+const FIRST_REQUEST: &str = " to the first request; the listener may expect SASL: set security.protocol to SASL_PLAINTEXT or SASL_SSL";
 
 /// Follows "cannot connect to host:port: ", when that has happened again and again for some seconds.
 const EXPECTS_SASL: &str = "closes each connection at the first request, as a listener does that expects SASL: set security.protocol to \

@@ -176,7 +176,7 @@ impl Errors {
     ) -> bool {
         match kind {
             // Its own listener failed.
-            "Misuse" if message.contains("listener") => plan.members[who.member].listener.1 > 0,
+            "Listener" => plan.members[who.member].listener.1 > 0,
             // Once for each damaged partition of an answer. It waits behind the records that were fetched before it, for as long as the
             // application takes for them.
             "Corrupt" => {
@@ -208,7 +208,7 @@ impl Errors {
             }),
             // Finished records could not be committed in time, which only the application can handle. A fault that reaches another member
             // alone counts too: while the group waits for that one, no commit is accepted.
-            "Timeout" => {
+            "Timeout" | "Unreachable" if kind == "Timeout" || message.contains("not committed in time") => {
                 self.is_troubled(at) && struck(plan, at).any(|fault| !HARMLESS.contains(&fault.what.class()))
             }
             _ => false,
@@ -361,6 +361,13 @@ mod tests {
         late(paused(60_000)).is_found("SAFE20");
         late(healed(paused(1), 20_000)).holds();
         late(healed(paused(1), 40_000)).is_found("SAFE20");
+        let unreached = |at| {
+            let message = "the offset of orders-0 was not committed: not committed in time (no)".to_owned();
+            let kind = "Unreachable".to_owned();
+            paused(at).tell(What::Failed { who: M0, call: "poll", kind, message, fatal: false })
+        };
+        unreached(1).holds();
+        unreached(60_000).is_found("SAFE20");
         let unknown = |forged: Forged| failed(forged, "poll", "Unreachable", false);
         unknown(fatal(1, 9, 15)).holds();
         unknown(fatal(60_000, 9, 15)).is_found("SAFE20");

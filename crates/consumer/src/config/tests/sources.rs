@@ -108,6 +108,7 @@ fn a_file_is_read_and_its_mistakes_name_it() {
     let text = Config::from_file(&file.0).unwrap_err().to_string();
     assert!(text.contains("mistaken"), "{text}");
     assert!(text.contains(": 2 mistakes: (1) property `acks`"), "{text}");
+    assert!(text.contains("`from_shared_file`"), "{text}");
     let shared = Config::from_shared_file(&file.0).unwrap_err().to_string();
     assert!(shared.contains("`group.id`") && !shared.contains("`acks`"), "{shared}");
 

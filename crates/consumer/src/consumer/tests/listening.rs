@@ -2,6 +2,7 @@
 //! fail.
 
 use super::*;
+use crate::ListenerError;
 
 /// Logs the events of changes and errors in a log of its own.
 fn events() -> (Log, impl Fn(Event) + Send + Sync + 'static) {
@@ -42,11 +43,63 @@ async fn d9_a_listener_that_fails_or_panics_is_told_once_and_its_partitions_are_
         let (mut consumer, engine) = member(|builder| builder.listener(Fails { panics }), &[0]).await;
         engine.revokes(&[0], None);
         let error = consumer.poll(Duration::from_secs(2)).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Misuse);
+        assert_eq!(error.kind(), ErrorKind::Listener);
         assert!(error.to_string().contains(&format!("the rebalance listener {what}")), "{error}");
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        assert_eq!(source, (!panics).then(|| "no disk".to_owned()));
         settle().await;
         assert_eq!(said_of_change(&engine), ["commit finished", "revocation done 7"]);
         assert!(consumer.poll(NONE).await.unwrap().is_empty());
+    }
+}
+
+/// An application's error around one of the client's.
+#[derive(Debug)]
+struct NotSaved(Error);
+
+impl std::fmt::Display for NotSaved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("not saved")
+    }
+}
+
+impl std::error::Error for NotSaved {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// A listener that fails with this error.
+struct FailsWith(fn() -> ListenerError);
+
+impl Listener for FailsWith {
+    fn revoked(&self, _: Rebalance) -> ListenerFuture {
+        let error = (self.0)();
+        Box::pin(async { Err(error) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn d9_the_error_of_a_listener_keeps_the_kind_of_the_client_error_in_it() {
+    type MakesError = fn() -> ListenerError;
+    fn timeout() -> Error {
+        Error::new(ErrorKind::Timeout, "late").with_partition(orders(3))
+    }
+    let cases: [(MakesError, ErrorKind, bool); 5] = [
+        (|| timeout().into(), ErrorKind::Timeout, true),
+        (|| NotSaved(timeout()).into(), ErrorKind::Timeout, true),
+        (|| NotSaved(Error::misuse("no").caused_by(timeout())).into(), ErrorKind::Misuse, false),
+        (|| std::io::Error::other("no disk").into(), ErrorKind::Listener, false),
+        (|| Error::new(ErrorKind::Closed, "another client is").into(), ErrorKind::Listener, false),
+    ];
+    for (fails, kind, is_retriable) in cases {
+        let (mut consumer, engine) = member(|builder| builder.listener(FailsWith(fails)), &[0]).await;
+        engine.revokes(&[0], None);
+        let error = consumer.poll(Duration::from_secs(2)).await.unwrap_err();
+        assert_eq!((error.kind(), error.is_retriable()), (kind, is_retriable), "{error}");
+        assert_eq!(error.partition().cloned(), (kind == ErrorKind::Timeout).then(|| orders(3)));
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        assert_eq!(source, Some(fails().to_string()));
     }
 }
 
@@ -55,7 +108,7 @@ async fn d9_unsubscribe_returns_the_error_of_a_listener_that_was_waited_for() {
     let (mut consumer, engine) = member(|builder| builder.listener(Fails { panics: false }), &[0]).await;
     engine.revokes(&[0], None);
     assert!(consumer.poll(NONE).await.unwrap().is_empty());
-    assert_eq!(consumer.unsubscribe().await.unwrap_err().kind(), ErrorKind::Misuse);
+    assert_eq!(consumer.unsubscribe().await.unwrap_err().kind(), ErrorKind::Listener);
     assert_eq!(
         said(&engine),
         ["commit finished", "revocation done 7", "commit finished", "unsubscribe", "unsubscribe"]
