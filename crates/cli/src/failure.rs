@@ -76,7 +76,8 @@ impl fmt::Display for Failure {
 impl From<offtake::Error> for Failure {
     fn from(error: offtake::Error) -> Self {
         let message = error.to_string();
-        let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<ConfigError>());
+        let mut causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+        let cause = causes.find_map(|cause| cause.downcast_ref::<ConfigError>());
         match error.kind() {
             offtake::ErrorKind::Config if cause.is_some_and(ConfigError::is_unreadable) => {
                 Self::Failed(message)

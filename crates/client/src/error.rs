@@ -82,7 +82,8 @@ pub enum ErrorKind {
     /// The broker refuses the record: the message says why. It was not written.
     Refused,
     /// The rebalance listener failed with an error of its own, which is the [`source`](std::error::Error::source), or
-    /// panicked. If that error is an [`Error`], or one is among its sources, the error has that one's kind instead.
+    /// panicked. If that error is an [`Error`], or one is among its sources, the error has that one's kind instead,
+    /// unless it is `Closed` or fatal.
     Listener,
     /// The client is closed, or its engine has ended: with the runtime that it was spawned on, or by a panic.
     Closed,
@@ -120,7 +121,8 @@ impl Error {
     }
 
     /// An error whose cause is another's error. It has the kind, the code and the partition of the first [`Error`] among the
-    /// cause and its sources, and otherwise this kind. What is closed there is not this client: `Closed` is not taken over.
+    /// cause and its sources, and otherwise this kind. What is closed or has failed for good there need not be this client:
+    /// fatal kinds, `Closed` among them, are not taken over.
     #[doc(hidden)] // for the engines of clients
     pub fn wrapping(
         kind: ErrorKind,
@@ -129,7 +131,7 @@ impl Error {
     ) -> Self {
         let cause: Arc<dyn std::error::Error + Send + Sync> = cause.into();
         let message = message.into();
-        match find(&*cause).filter(|inner| inner.kind != ErrorKind::Closed).cloned() {
+        match find(&*cause).filter(|inner| !inner.is_fatal()).cloned() {
             Some(inner) => Self { message, cause: Some(cause), ..inner },
             None => Self { cause: Some(cause), ..Self::new(kind, message) },
         }

@@ -11,8 +11,8 @@ pub type ListenerFuture = Pin<Box<dyn Future<Output = Result<(), ListenerError>>
 
 /// The error of a listener. The `poll` that ran the listener returns it as the `source` of an [`Error`](crate::Error), and the
 /// rebalance continues. If it is an `Error`, or one is among its sources, then the kind, the code and the partition of the
-/// returned error are that one's, and [`is_retriable`](crate::Error::is_retriable) answers for it. Otherwise, and for `Closed`,
-/// the kind is [`ErrorKind::Listener`](crate::ErrorKind::Listener).
+/// returned error are that one's, and [`is_retriable`](crate::Error::is_retriable) answers for it. Otherwise, and for `Closed` and
+/// fatal errors, which may be those of another client, the kind is [`ErrorKind::Listener`](crate::ErrorKind::Listener).
 pub type ListenerError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// The partitions of an ownership change.

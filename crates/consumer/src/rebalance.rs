@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::{
     clock,
     command::{Command, CommitBy},
+    engine::results::was_late,
     error::{Error, ErrorKind, NOT_COMMITTED, Result},
     event::{Event, OwnershipChange, RebalanceCall, Reporter},
     handle::Handle,
@@ -170,12 +171,6 @@ impl Running {
     }
 }
 
-/// Whether a commit failed because its time was up: the kind says why that was.
-fn was_late(error: &Error) -> bool {
-    use ErrorKind::{Authentication, NotKafka, Timeout, Unreachable};
-    matches!(error.kind(), Timeout | Unreachable | NotKafka | Authentication)
-}
-
 /// A listener that panics has failed: the rebalance continues (FAILURES D9).
 fn listen(future: &mut SyncFuture, cx: &mut Context<'_>) -> Poll<Result<()>> {
     let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| future.poll(cx)));
@@ -303,9 +298,7 @@ impl PendingChange {
             let (call, limit) = (change.call, change.limit());
             let told = match call {
                 // Of a `close`, for which a listener waited until its time was up.
-                _ if limit.is_zero() => {
-                    "the consumer closes, and has no time left to notify of a change of its partitions"
-                }
+                _ if limit.is_zero() => "no time was left for the handling of partitions that are given up",
                 RebalanceCall::Assigned => "the handling of assigned partitions did not end in time",
                 RebalanceCall::Revoked => {
                     "the handling of a revocation did not end in time; the partitions are lost"

@@ -1,12 +1,12 @@
 //! `--from` in a group, which applies only where nothing is committed.
 
-use std::{convert::Infallible, future::pending};
+use std::{collections::BTreeSet, convert::Infallible, future::pending};
 
 use offtake::{Error, Listener, ListenerFuture, Rebalance, StartAt, TopicPartition};
 use offtake_client::ClientConfig;
 use tokio::sync::{mpsc, oneshot};
 
-use super::target::{self, start_at};
+use super::target::{self, Said, start_at};
 use crate::text::offset_bound::OffsetBound;
 
 /// A request for the start offsets of these partitions.
@@ -29,12 +29,13 @@ pub(crate) struct Starting {
     questions: mpsc::UnboundedReceiver<Question>,
     client: ClientConfig,
     from: OffsetBound,
+    said: Said,
 }
 
 impl BeginAt {
     pub(crate) fn new(from: OffsetBound, client: ClientConfig) -> (Self, Starting) {
         let (ask, questions) = mpsc::unbounded_channel();
-        (Self { ask, from }, Starting { questions, client, from })
+        (Self { ask, from }, Starting { questions, client, from, said: Said::InGroup(BTreeSet::new()) })
     }
 }
 
@@ -42,7 +43,8 @@ impl Starting {
     /// Runs beside the reading, for as long as that takes.
     pub(crate) async fn run(mut self) -> Infallible {
         while let Some(Question { partitions, answer }) = self.questions.recv().await {
-            let _ = answer.send(target::starts(&self.client, &partitions, self.from, true).await);
+            let starts = target::starts(&self.client, &partitions, self.from, &mut self.said).await;
+            let _ = answer.send(starts);
         }
         pending().await
     }

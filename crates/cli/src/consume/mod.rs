@@ -258,7 +258,10 @@ impl Reading {
             };
             let starts = match (back, &self.ends) {
                 (Some(back), Some(ends)) => target::starts_before(consumer, &partitions, ends, back).await?,
-                _ => target::starts(&consumer.config().client, &partitions, from, false).await?,
+                _ => {
+                    target::starts(&consumer.config().client, &partitions, from, &mut target::Said::Alone)
+                        .await?
+                }
             };
             consumer.assign(starts).await?;
             self.added = Added::of(args, consumer);

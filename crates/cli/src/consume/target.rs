@@ -1,6 +1,9 @@
 //! The partitions to read, and their start and end.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use futures_util::future::try_join_all;
 use offtake::{Consumer, Error, StartAt, SubscriptionPattern, TopicPartition};
@@ -53,6 +56,13 @@ pub(crate) fn pattern(patterns: &[String]) -> SubscriptionPattern {
     }
 }
 
+/// The partitions of which a warning has said that `--from` is outside their log.
+pub(crate) enum Said {
+    /// Without a group the command asks once.
+    Alone,
+    InGroup(BTreeSet<TopicPartition>),
+}
+
 /// `--from`: an offset outside the log is moved to the nearer end of it. The end is the high watermark under
 /// `read_committed`, too: an offset beyond the last stable offset is read when its transaction has ended, and
 /// records below it are not wanted then. Where it is moved, a warning says so.
@@ -60,7 +70,7 @@ pub(crate) async fn starts(
     client: &ClientConfig,
     partitions: &[TopicPartition],
     from: OffsetBound,
-    in_group: bool,
+    said: &mut Said,
 ) -> Result<Vec<(TopicPartition, StartAt)>, Error> {
     let OffsetBound::Offset(wanted) = from else {
         return Ok(partitions.iter().map(|of| (of.clone(), start_at(from))).collect());
@@ -70,19 +80,26 @@ pub(crate) async fn starts(
     let asked = ends_of_logs(&mut admin, partitions).await;
     admin.close().await;
     let (first, end) = asked?;
-    let inside = |of: &TopicPartition| {
+    let mut inside = |of: &TopicPartition| {
         let first = first.get(of).map_or(0, |listed| listed.offset);
         let end = end.get(of).map_or(i64::MAX, |listed| listed.offset);
         let to = wanted.clamp(first, end.max(first));
-        let condition = if in_group { " if the group has committed nothing there" } else { "" };
-        match wanted.cmp(&to) {
-            Ordering::Greater => {
-                tracing::warn!("{of}: offset {wanted} is after the log end; using {to}{condition}");
-            }
-            Ordering::Less => {
-                tracing::warn!("{of}: offset {wanted} is before the log start; using {to}{condition}");
-            }
-            Ordering::Equal => {}
+        let outside = match wanted.cmp(&to) {
+            Ordering::Greater => "after the log end",
+            Ordering::Less => "before the log start",
+            Ordering::Equal => return to,
+        };
+        let is_news = match said {
+            Said::Alone => true,
+            // Each rebalance asks again.
+            Said::InGroup(said) => said.insert(of.clone()),
+        };
+        if is_news {
+            let condition = match said {
+                Said::Alone => "",
+                Said::InGroup(_) => " if the group has committed nothing there",
+            };
+            tracing::warn!("{of}: offset {wanted} is {outside}; using {to}{condition}");
         }
         to
     };

@@ -18,7 +18,7 @@ mod outbox;
 mod ownership;
 mod poll_watch;
 mod reachability;
-mod results;
+pub(crate) mod results;
 mod subscriptions;
 mod suspension;
 mod topics;

@@ -72,13 +72,24 @@ fn not_committed(partition: &TopicPartition, mut error: CommitError, trouble: Op
 /// The kind of the error of a call whose time is up. Where no broker can be reached, that is the cause, unless a broker has
 /// answered with another.
 fn late(cause: &mut Option<Cause>, trouble: Option<&CallError>) -> ErrorKind {
-    match trouble {
-        Some(trouble) if cause.as_ref().is_none_or(|cause| cause.code().is_none()) => {
+    let trouble = trouble.filter(|_| cause.as_ref().is_none_or(|cause| cause.code().is_none()));
+    let kind = trouble.map(|trouble| Error::from(trouble.clone()).kind());
+    match (trouble, kind) {
+        // Other trouble, such as metadata that are too large, says nothing of the brokers that were to answer this.
+        (Some(trouble), Some(kind)) if WHY_LATE.contains(&kind) => {
             *cause = Some(Cause::Call(trouble.clone()));
-            Error::from(trouble.clone()).kind()
+            kind
         }
-        Some(_) | None => ErrorKind::Timeout,
+        _ => ErrorKind::Timeout,
     }
+}
+
+/// The kinds that the error of a call has whose time is up, beside `Timeout`.
+const WHY_LATE: [ErrorKind; 3] = [ErrorKind::Unreachable, ErrorKind::NotKafka, ErrorKind::Authentication];
+
+/// Whether a commit failed because its time was up: the kind may say why that was.
+pub(crate) fn was_late(error: &Error) -> bool {
+    error.kind() == ErrorKind::Timeout || WHY_LATE.contains(&error.kind())
 }
 
 fn caused(error: Error, cause: Cause) -> Error {
@@ -338,6 +349,19 @@ mod tests {
             listed_offsets(QueryOutcome::Committed(none()), None).unwrap_err().kind(),
             ErrorKind::Malformed
         );
+    }
+
+    #[test]
+    fn n1_a_commit_is_late_whatever_keeps_metadata_from_coming() {
+        let (address, api, reason) = ("b:9092".to_owned(), ApiKey::Metadata, "refused".to_owned());
+        for trouble in [
+            None,
+            Some(CallError::Unreachable { address: address.clone(), reason, not_kafka: false }),
+            Some(CallError::Unsupported { address, api }),
+        ] {
+            let error = not_committed(&orders(), CommitError::TimedOut(None), trouble.as_ref());
+            assert!(was_late(&error) && error.is_retriable(), "{trouble:?}: {error:?}");
+        }
     }
 
     #[test]

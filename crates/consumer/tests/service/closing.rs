@@ -94,6 +94,6 @@ fn n1_a_close_that_a_listener_waits_for_names_no_limit_that_nobody_set() {
         assert_eq!(error.kind(), ErrorKind::Timeout, "of the close: {error}");
         assert!(consumer.poll(A_MOMENT).await.is_err());
         assert_eq!(log.with("limit=0ns"), [""; 0]);
-        assert_eq!(log.with("no time left to notify").len(), 1, "{:?}", log.lines());
+        assert_eq!(log.with("no time was left for the handling").len(), 1, "{:?}", log.lines());
     });
 }
