@@ -251,7 +251,8 @@ impl Consumer {
     /// It must be called every `max.poll.interval.ms` while subscribed, or the group continues without this
     /// member.
     ///
-    /// Without a subscription and an assignment it returns nothing each time (Java's throws), which is logged (WARN) once.
+    /// Without a subscription and an assignment it returns nothing each time (Java's throws). That is logged (WARN),
+    /// once until it changes.
     ///
     /// # Errors
     /// Errors that the client cannot recover from. An error with a [`partition`](Error::partition) stops that
@@ -299,7 +300,7 @@ impl Consumer {
     /// partitions that were being revoked. Changes made by `unsubscribe` and `close` produce no value: the
     /// listener is notified of these, and of nothing that this returns.
     ///
-    /// Without a subscription and an assignment it waits for ever, which is logged (WARN) once.
+    /// Without a subscription and an assignment it waits for ever. That is logged (WARN), once until it changes.
     ///
     /// The future may be dropped at any await.
     ///

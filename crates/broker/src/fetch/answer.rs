@@ -13,7 +13,7 @@ use kafka_protocol::{
 
 use super::{
     Work,
-    plan::{Key, Kind, Plan, Wanted, forgotten, named},
+    plan::{Key, Kind, Plan, Wanted, forgotten, named, replica_of},
     read::{PartitionRead, unreadable},
 };
 use crate::{
@@ -32,7 +32,7 @@ impl Model {
             Ok(entered) => entered,
             Err(code) => {
                 self.refused(context, code);
-                self.fetched_nothing(context);
+                self.fetched_nothing(context, replica_of(&request));
                 return FetchResponse::default().with_error_code(code.code()).into();
             }
         };
@@ -74,7 +74,11 @@ impl Model {
         }
     }
 
-    fn fetched_nothing(&mut self, context: &Context) {
+    /// Reports it if the reader is a client.
+    fn fetched_nothing(&mut self, context: &Context, replica: i32) {
+        if replica >= 0 {
+            return;
+        }
         let client = context.client_id.as_deref().unwrap_or_default().to_owned();
         self.observe(|at| Observed::FetchedNothing { at, broker: context.broker, client });
     }
@@ -120,7 +124,7 @@ impl Model {
                         // Another request arrived for the session while this one waited.
                         let code = ResponseError::InvalidFetchSessionEpoch;
                         self.refused(context, code);
-                        self.fetched_nothing(context);
+                        self.fetched_nothing(context, plan.replica);
                         return response.with_error_code(code.code());
                     }
                     Some(session) => answered.retain(|(wanted, data)| session.is_news(&wanted.key, data)),
@@ -130,8 +134,8 @@ impl Model {
             }
         }
         let is_empty = |data: &PartitionData| data.records.as_ref().is_none_or(|records| records.is_empty());
-        if plan.replica < 0 && answered.iter().all(|(_, data)| is_empty(data)) {
-            self.fetched_nothing(context);
+        if answered.iter().all(|(_, data)| is_empty(data)) {
+            self.fetched_nothing(context, plan.replica);
         }
         // Followers know the brokers' addresses already.
         if plan.replica < 0 {

@@ -94,7 +94,7 @@ impl Plan {
     }
 }
 
-fn replica_of(request: &FetchRequest) -> i32 {
+pub(super) fn replica_of(request: &FetchRequest) -> i32 {
     // From version 15 on the field is part of the replica's state (KIP-903).
     let in_state = request.replica_state.replica_id.0;
     if in_state == -1 { request.replica_id.0 } else { in_state }

@@ -89,18 +89,16 @@ pub(crate) async fn starts(
             Ordering::Less => "before the log start",
             Ordering::Equal => return to,
         };
-        let is_news = match said {
-            Said::Alone => true,
-            // Each rebalance asks again.
-            Said::InGroup(said) => said.insert(of.clone()),
+        let condition = match said {
+            Said::Alone => "",
+            Said::InGroup(said) => {
+                if !said.insert(of.clone()) {
+                    return to; // each rebalance asks again
+                }
+                " if the group has committed nothing there"
+            }
         };
-        if is_news {
-            let condition = match said {
-                Said::Alone => "",
-                Said::InGroup(_) => " if the group has committed nothing there",
-            };
-            tracing::warn!("{of}: offset {wanted} is {outside}; using {to}{condition}");
-        }
+        tracing::warn!("{of}: offset {wanted} is {outside}; using {to}{condition}");
         to
     };
     Ok(partitions.iter().map(|of| (of.clone(), StartAt::Offset(inside(of).into()))).collect())

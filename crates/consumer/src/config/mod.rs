@@ -83,8 +83,8 @@ pub struct Config {
     pub partition_assignment_strategy: Vec<AssignmentStrategy>,
     /// `session.timeout.ms`: 45 s, the longest time without a heartbeat before the group continues without
     /// this member. With `group.protocol=consumer` it cannot be set: the brokers have their own
-    /// (`group.consumer.session.timeout.ms`, or for one group `consumer.session.timeout.ms`), which is requested after each join. If it cannot be read (this needs
-    /// DESCRIBE_CONFIGS on the group), 45 s are assumed.
+    /// (`group.consumer.session.timeout.ms`, or for one group `consumer.session.timeout.ms`), which is requested
+    /// after each join. If it cannot be read (this needs DESCRIBE_CONFIGS on the group), 45 s are assumed.
     pub session_timeout: Duration,
     /// `heartbeat.interval.ms`: 3 s. Less than a third of the session timeout.
     pub heartbeat_interval: Duration,

@@ -205,12 +205,12 @@ impl Consumer {
     /// Logs, once, that this waits in vain: the application has chosen nothing to read. Java's `poll` throws.
     fn warn_if_nothing_to_read(&mut self) {
         let is_idle = self.group == Group::Outside && self.delivery.owned().next().is_none();
-        if is_idle && !std::mem::replace(&mut self.is_idle_logged, is_idle) {
+        if is_idle && !self.is_idle_logged {
             self.reporter.log(|| {
                 tracing::warn!("poll returns no records: nothing is subscribed to and no partition is assigned; call subscribe or assign");
             });
         }
-        self.is_idle_logged &= is_idle;
+        self.is_idle_logged = is_idle;
     }
 
     /// Takes the data of partitions that has arrived. Called only after all control messages taken with it

@@ -880,6 +880,17 @@ fn n1_leaving_before_the_member_id_is_known_leaves_no_ghost() {
     hand.hears_nothing();
     assert_eq!(hand.events(), [Event::Left]);
 
+    // It has its time to leave once it knows its id.
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.joins();
+    hand.member.leave(hand.now, "changed our mind", GroupMembership::Default);
+    hand.wait(BEAT - 1);
+    let error_code = ErrorCode::MemberIdRequired;
+    hand.hears(JoinGroupResponse { error_code, member_id: "me".into(), ..Default::default() });
+    hand.wait(1_000);
+    assert_eq!((hand.events(), hand.member.state_name()), (vec![], "leaving"));
+    assert!(matches!(hand.sends(), Some(Request::LeaveGroup(_))));
+
     // The answer to a static member's join may wait for the others.
     for (instance, took) in [(None, BEAT), (Some("i".to_owned()), 30_000)] {
         let mut hand = Hand::new(Config { instance_id: instance, ..config(Assignor::CooperativeSticky) });

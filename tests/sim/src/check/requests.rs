@@ -58,7 +58,7 @@ impl Requests {
             What::Dialled { who, broker, .. } => {
                 self.count((plan, ledger), at, (who.to_string(), *broker, DIAL), complaints)
             }
-            What::Delivered { who, .. } | What::HandlerBegan { who, .. } => {
+            What::Started { who } | What::Delivered { who, .. } | What::HandlerBegan { who, .. } => {
                 self.reads.insert(*who, at);
             }
             What::Assigned { who, places, .. } if !places.is_empty() => {
@@ -162,6 +162,10 @@ mod tests {
         let again = lost.granted(M0, 2).assigned(M0, 2);
         fetches(again.clone()).holds();
         fetches(again.wait(2_500)).is_found("SAFE15");
+        // The plan of seed 26033272: so does one that starts, with partitions that it assigned itself.
+        let started = Forged::begun().tell(What::Quiet).wait(5_000).starts(M0);
+        fetches(started.clone()).holds();
+        fetches(started.wait(2_500)).is_found("SAFE15");
     }
 
     fn fetch() -> What {

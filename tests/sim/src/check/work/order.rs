@@ -167,18 +167,14 @@ impl Lanes {
                 "{who} began {place} offset {offset}, and {other} of its lane is not finished"
             ));
         }
+        let is_converted = |of| scene.ownership.is_converted(scene.plan, scene.spoken, of, place);
         let beside = running
             .into_iter()
             .flatten()
             .filter(|(of, other_call, _)| *of == who || !self.ignored.contains(&(*of, *other_call)))
             // A consumer group that a classic one has become waits for nobody who is still to let go of something.
-            .filter(|(of, ..)| {
-                *of == who || !scene.ownership.is_converted(scene.plan, scene.spoken, *of, place)
-            })
-            // Nor does that member know that others have it by now.
-            .filter(|(of, ..)| {
-                *of == who || !scene.ownership.is_converted(scene.plan, scene.spoken, who, place)
-            })
+            // Nor does that member know that another has it by now.
+            .filter(|(of, ..)| *of == who || ![*of, who].into_iter().any(is_converted))
             .find(|(of, other_call, _)| (*of, *other_call) != (who, call) && !self.unaware.contains(of));
         if let Some((of, _, other)) = beside.filter(|_| !self.unaware.contains(&who)) {
             return Some(format!(
