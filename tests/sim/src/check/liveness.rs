@@ -28,6 +28,9 @@ pub(super) const HARMLESS: &[&str] = &[
 const SETTLED: Duration = Duration::from_secs(15);
 /// How long the last commit of a partition whose topic was deleted is repeated: it may be created again.
 const LAST_COMMIT_REPEATS: Duration = Duration::from_secs(5);
+/// The longest wait before a coordinator that has moved is looked up again (`retry.backoff.max.ms`).
+const BACKOFF: Duration = Duration::from_secs(1);
+const FIND_COORDINATOR: i16 = 10;
 /// The requests for which `close` waits in turn.
 const CLOSE_TRIPS: u64 = 4;
 
@@ -74,6 +77,11 @@ impl Liveness {
                 self.changes += 1;
                 self.ended.insert(*who);
                 self.returned(at, *who, false, complaints);
+            }
+            What::Request { api: FIND_COORDINATOR, client, .. } => {
+                if let Some((_, needs)) = Who::parse(client).and_then(|who| self.closes.get_mut(&who)) {
+                    *needs += BACKOFF;
+                }
             }
             What::ListenerBegins { who, .. } => {
                 self.listening.insert(*who, at);
@@ -144,9 +152,10 @@ impl Liveness {
     }
 
     /// When its last member of KIP-848 leaves, a group becomes a classic one whose generation is the group's epoch. Kafka answers
-    /// ILLEGAL_GENERATION to the heartbeats of members that have not caught up with that. Such a member has lost all partitions (FAILURES
+    /// ILLEGAL_GENERATION to the heartbeats and commits of members that have not caught up with that. Such a member has lost all partitions (FAILURES
     /// D2), and joins again after its application was told: in its next `poll`, which may be much later.
     fn downgrades(&mut self, plan: &Plan, spoken: &Spoken, what: &What) {
+        const OFFSET_COMMIT: i16 = 8;
         const HEARTBEAT: i16 = 12;
         const ILLEGAL_GENERATION: i16 = 22;
         match what {
@@ -155,7 +164,7 @@ impl Liveness {
                     self.outdated.remove(who);
                 }
             }
-            What::Refused { api: HEARTBEAT, code: ILLEGAL_GENERATION, client, .. }
+            What::Refused { api: HEARTBEAT | OFFSET_COMMIT, code: ILLEGAL_GENERATION, client, .. }
                 if plan.protocol == Protocol::Migrating && spoken.is_classic() =>
             {
                 self.outdated.extend(Who::parse(client));
@@ -256,6 +265,15 @@ mod tests {
         closes(changed(What::Deleted { topic: orders() }), 4_900).holds();
         closes(changed(What::Deleted { topic: orders() }), 7_000).is_found("LIVE7");
         closes(changed(What::Recreated { topic: orders() }), 900).is_found("LIVE7");
+        // The plan of seed 26032481: its coordinator has moved.
+        let asks = |api| What::Request { broker: 1, api, client: M0.to_string() };
+        let looks_up = |api, took| {
+            let begun = Forged::begun().tell(What::CloseBegins { who: M0, timeout: ms(10_000) });
+            begun.wait(200).tell(asks(api)).wait(took).tell(What::CloseEnds { who: M0 })
+        };
+        looks_up(10, 10).holds();
+        looks_up(10, 2_000).is_found("LIVE7");
+        looks_up(13, 10).is_found("LIVE7");
         // It also waits for its listener.
         let listens =
             What::ListenerBegins { who: M0, call: Call::Revoked, places: Vec::new(), generation: 1 };

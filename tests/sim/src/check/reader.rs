@@ -32,6 +32,8 @@ pub(super) struct Reader {
     moves: Vec<Move>,
     /// The last offset that it was handed.
     pub(super) last: Option<i64>,
+    /// When it was handed that.
+    pub(super) handed_at: Duration,
     /// Whether `told` and `incarnation` belong to its present ownership of the partition.
     pub(super) known: bool,
     /// How many of the log's cuts it was told of, or has read beyond.

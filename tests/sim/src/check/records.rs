@@ -54,7 +54,9 @@ pub(super) struct Records {
     pub(super) quiet: bool,
     /// When the last fault was over.
     pub(super) healed: Option<Duration>,
-    /// The times of each member's last poll but one, and of its last.
+    /// Members whose listener runs.
+    listening: BTreeSet<Who>,
+    /// The times of each member's last poll but one, and of its last, beside those that waited for its listener.
     pub(super) polled: BTreeMap<Who, (Duration, Duration)>,
     pub(super) paused: BTreeSet<(Who, Place)>,
     /// While a partition is paused nothing is learned of it.
@@ -240,7 +242,14 @@ impl Records {
                     (of.leader_epoch, of.checked, of.blind, of.rewound) = (-1, 0, false, None);
                 }
             }
-            What::PollBegins { who, .. } => {
+            What::ListenerBegins { who, .. } => {
+                self.listening.insert(*who);
+            }
+            What::ListenerEnds { who, .. } => {
+                self.listening.remove(who);
+            }
+            // While a listener runs, a poll hands out nothing.
+            What::PollBegins { who, .. } if !self.listening.contains(who) => {
                 let (_, last) = self.polled.get(who).copied().unwrap_or_default();
                 self.polled.insert(*who, (last, at));
             }
@@ -378,6 +387,7 @@ impl Records {
         if let Some(wrong) = reader.handed(ledger, log, spot, starts) {
             complaints.add(wrong.rule, at, format!("{who}, {place}: {}", wrong.text));
         }
+        reader.handed_at = at;
         Self::learns(reader, log, record.since, cuts);
     }
 
