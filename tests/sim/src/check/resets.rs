@@ -27,6 +27,22 @@ fn undefined_epochs(plan: &Plan, at: Duration) -> u32 {
         .sum()
 }
 
+/// How long a member that asks for the topics at `awake` may wait, as Metadata requests of this time are not answered: for each, until
+/// it is given up (`request.timeout.ms`) and asked again.
+fn unanswered(plan: &Plan, awake: Duration, until: Duration) -> Duration {
+    const METADATA: i16 = 3;
+    const ASKED_AGAIN: Duration = Duration::from_secs(11);
+    let struck = plan.faults.iter().filter(|fault| ms(fault.at) <= until);
+    let times = struck.map(|fault| match fault.what {
+        FaultKind::Swallow { api: METADATA, times }
+        | FaultKind::Drop { api: METADATA, times }
+        | FaultKind::Late { api: METADATA, times, .. } => times,
+        FaultKind::Held { api: METADATA, .. } => 1,
+        _ => 0,
+    });
+    (ASKED_AGAIN * times.sum()).min(until.saturating_sub(awake))
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tells {
     Reset,
@@ -124,7 +140,8 @@ impl Records {
             // A member that left the topic and returned to it begins as with a new topic.
             let back = self.subscribed_since.get(&(who, place.topic.clone())).copied();
             let awake = back.map_or(awake, |back| back.max(awake));
-            let born_before_its_eyes = log.born_late.is_some_and(|born| born > awake + KNOWS_TOPICS);
+            let knows = awake + KNOWS_TOPICS + unanswered(plan, awake, at);
+            let born_before_its_eyes = log.born_late.is_some_and(|born| born > knows);
             if from.is_none() && born_before_its_eyes && to > log.start {
                 let text = format!(
                     "{place} was created under the group's eyes, and {who} began at {to} (FAILURES B4)"
@@ -212,8 +229,8 @@ mod tests {
     #[test]
     fn safe13_a_partition_that_was_added_is_begun_at_its_start_by_a_member_that_knew_the_topic() {
         let added = crate::events::Place { partition: 1, ..orders() };
-        let begins_at_the_end = |dialled: u64, refused: bool| {
-            let begun = Forged::new().planned(|plan| plan.reset = crate::plan::Reset::Latest).starts(M0);
+        let of_a_plan = |planned: Forged, dialled: u64, refused: bool| {
+            let begun = planned.planned(|plan| plan.reset = crate::plan::Reset::Latest).starts(M0);
             let dials = What::Dialled { who: M0, broker: 1, refused };
             let grown = What::Grown { topic: "orders".into(), partitions: 2 };
             let written = What::Appended { at: added.clone(), offset: 0, id: 1, transaction: 0 };
@@ -227,10 +244,16 @@ mod tests {
             };
             to_the_end(forged.tell(granted).tell(assigned))
         };
+        let begins_at_the_end = |dialled, refused| of_a_plan(Forged::new(), dialled, refused);
         begins_at_the_end(1, false).is_found("SAFE13");
         // It had reached no broker for a long time.
         begins_at_the_end(4_000, false).holds();
         begins_at_the_end(4_000, true).is_found("SAFE13");
+        // The plans of seeds 26032755 and 26054609: its request for the topics was not answered.
+        let drops = |at, api| of_a_plan(Forged::new().fault(at, FaultKind::Drop { api, times: 1 }), 1, false);
+        drops(1, 3).holds();
+        drops(1, 11).is_found("SAFE13");
+        drops(60_000, 3).is_found("SAFE13");
     }
 
     #[test]

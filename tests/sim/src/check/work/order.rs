@@ -33,6 +33,8 @@ pub(super) struct Lanes {
     members: BTreeMap<String, Who>,
     /// Members that may not know that they were removed: the process was stopped (SIGSTOP), or was not told yet.
     unaware: BTreeSet<Who>,
+    /// When each last lost partitions: the handlers that it drops then end at that moment.
+    lost: BTreeMap<Who, Duration>,
     lives: BTreeMap<usize, Who>,
     /// Calls of blocking handlers, for partitions that were revoked since: others need not wait for them.
     ignored: BTreeSet<(Who, u64)>,
@@ -66,6 +68,7 @@ impl Lanes {
             }
             What::HandlerBegan { who, call, at, offset, .. } => {
                 let Some(lane) = self.lanes.get(&(at.clone(), *offset)).cloned() else { return };
+                self.lost.retain(|_, at| *at == event.at);
                 if let Some(text) = self.overtakes(scene, open, &lane, (*who, *call, *offset)) {
                     complaints.add("SAFE3", event.at, text);
                 }
@@ -109,6 +112,7 @@ impl Lanes {
             What::CloseBegins { who, .. } => drop(self.stopping.insert(*who)),
             What::Lost { who, places } => {
                 self.unaware.remove(who);
+                self.lost.insert(*who, event.at);
                 self.ignore(scene, *who, places);
             }
             What::Revoked { who, places } => {
@@ -172,6 +176,7 @@ impl Lanes {
             .into_iter()
             .flatten()
             .filter(|(of, other_call, _)| *of == who || !self.ignored.contains(&(*of, *other_call)))
+            .filter(|(of, ..)| *of == who || !self.lost.contains_key(of))
             // A consumer group that a classic one has become waits for nobody who is still to let go of something.
             // Nor does that member know that another has it by now.
             .filter(|(of, ..)| *of == who || ![*of, who].into_iter().any(is_converted))

@@ -207,6 +207,14 @@ impl Repeats {
         })
     }
 
+    /// What was committed of a partition when a member had given it up: what stood when the next owner began, if there is one.
+    fn claim_left(&self, given: &Assignment, who: Who, place: &Place) -> Claim {
+        let others = self.held.iter().filter(|((of, held), _)| *of != who && held == place);
+        let later = others.filter(|(_, held)| given.given_up.is_some_and(|at| held.since >= at));
+        let next = later.min_by_key(|(_, held)| held.since).map(|(_, held)| held.before.clone());
+        next.unwrap_or_else(|| self.claims.get(place).cloned().unwrap_or_default())
+    }
+
     /// Checks that all records finished are committed when a partition is revoked in order.
     fn judge_end(
         &self,
@@ -222,7 +230,7 @@ impl Repeats {
         if is_troubled || scene.options.metadata_bytes < ENOUGH_METADATA {
             return;
         }
-        let claim = self.claims.get(place).cloned().unwrap_or_default();
+        let claim = self.claim_left(it, who, place);
         let sent = self.sent.get(&who).copied().unwrap_or_default();
         // A handler that ends at the very moment of the last commit, in which its partition is, may be cancelled then.
         let cancels = self.last_sent.get(&key).map(|(.., at)| *at).filter(|at| *at == sent);

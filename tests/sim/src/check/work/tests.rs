@@ -272,6 +272,13 @@ fn safe2_a_clean_stop_leaves_something_uncommitted() {
     };
     at_once(done(done(begun(), M0, [0]).commits(M0, 1), M0, [1])).holds();
     at_once(done(begun(), M0, [0, 1])).is_found("SAFE2");
+    // The plan of seed 26061656: the next owner begins, and commits less than this one had, before the worker has ended.
+    let overlaps = |forged: Forged| {
+        let closing = forged.tell(What::CloseBegins { who: M0, timeout: ms(1_000) }).revoked(M0);
+        closing.joins(M1, 2).commits(M1, 0).tell(What::WorkerEnded { who: M0, clean: true })
+    };
+    overlaps(claims(done(begun(), M0, [1]).commits(M0, 0), &[(1, 2)])).holds();
+    overlaps(done(begun(), M0, [1]).commits(M0, 0)).is_found("SAFE2");
     // It was in the middle of a hand-over.
     let hands_over = |forged: Forged| {
         let closing = forged.tell(What::CloseBegins { who: M0, timeout: ms(1_000) });
@@ -314,7 +321,21 @@ fn safe3_another_is_still_at_it() {
     // A stopped process cannot end anything.
     moved(running().tell(What::Frozen { who: M0 })).holds();
     // It was not told.
-    moved(running().tell(What::MemberGone { member: M0.to_string(), why: "replaced" })).holds();
+    let replaced = || running().tell(What::MemberGone { member: M0.to_string(), why: "replaced" });
+    moved(replaced()).holds();
+    // The plan of seed 26051418: the other begins at the very moment at which it is told.
+    let told = || replaced().joins(M1, 2).tell(What::Lost { who: M0, places: vec![orders()] });
+    let began = |offset| What::HandlerBegan {
+        who: M1,
+        call: 9,
+        at: orders(),
+        offset,
+        id: 0,
+        attempt: 1,
+        probe: false,
+    };
+    told().at_once(began(0)).holds();
+    told().wait(10).tell(began(0)).is_found("SAFE3");
 }
 
 #[test]
