@@ -17,6 +17,8 @@ use crate::{
 
 const FETCH: i16 = 1;
 const OFFSET_COMMIT: i16 = 8;
+const OFFSET_FETCH: i16 = 9;
+const OFFSET_FOR_LEADER_EPOCH: i16 = 23;
 /// The Fetch requests to a broker that a second may have without new offsets: without records a long poll takes half a second, but changes of
 /// the assignment, pauses and faults end it.
 const FETCHES: usize = 40;
@@ -24,6 +26,8 @@ const FETCHES: usize = 40;
 const MOST_FETCHES: usize = 1_000;
 /// The commits of a second beside those after polls.
 const COMMITS: usize = 15;
+/// The requests of a second of each other kind.
+const OTHERS: usize = 60;
 /// Not an API of Kafka: a dial.
 const DIAL: i16 = -1;
 /// Not an API of Kafka: a Fetch that was answered without records. There are few, however long the logs are.
@@ -40,6 +44,8 @@ pub(super) struct Requests {
     offsets: usize,
     /// When each polled in the last second.
     polls: BTreeMap<Who, VecDeque<Duration>>,
+    /// When a transaction of each was aborted in the last second, so that it went back.
+    backs: BTreeMap<Who, VecDeque<Duration>>,
 }
 
 impl Requests {
@@ -67,6 +73,7 @@ impl Requests {
                 self.reads.insert(*who, at);
             }
             What::PollEnds { who, .. } => note(self.polls.entry(*who).or_default(), at),
+            What::WentBack { who, .. } => note(self.backs.entry(*who).or_default(), at),
             What::Quiet => self.idle = Some(at),
             What::CloseBegins { .. } => self.idle = None,
             What::Refused { broker, api, code, client } if INVALID.contains(code) => {
@@ -91,14 +98,17 @@ impl Requests {
         let is_idle = plan.producers.iter().all(|producer| producer.kind == Kind::Plain)
             && idle.is_some_and(|idle| at > idle + Duration::from_secs(2));
         let polls = who.and_then(|who| self.polls.get(&who)).map_or(0, |polls| since(polls, at));
+        let backs = who.and_then(|who| self.backs.get(&who)).map_or(0, |backs| since(backs, at));
         let per_second = match key.2 {
+            // Whoever goes back asks once what is committed, and once whether that is still in the log.
+            OFFSET_FETCH | OFFSET_FOR_LEADER_EPOCH => backs + OTHERS,
             FETCH | FETCHED_NOTHING => FETCHES,
             // After each poll one for each partition at most, and those that are tried again or made in a listener.
             OFFSET_COMMIT if matches!(commits, Some(Commits::Sync | Commits::Async | Commits::Listener)) => {
                 polls * usize::try_from(most_partitions(plan, at)).unwrap_or(usize::MAX) + COMMITS
             }
             OFFSET_COMMIT if commits == Some(Commits::Worker) => 160,
-            _ => 60,
+            _ => OTHERS,
         };
         let is_fetch = key.2 == FETCH;
         self.offsets = self.offsets.max(offsets(ledger));
@@ -139,6 +149,8 @@ const INVALID: &[i16] = &[42, 87];
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::forge::{Forged, M0, orders};
     use crate::events::What;
 
@@ -198,6 +210,23 @@ mod tests {
         };
         fetches(40).holds();
         fetches(41).is_found("SAFE15");
+    }
+
+    #[test]
+    fn safe15_whoever_goes_back_asks_once_what_is_committed() {
+        // The plan of seed 26087500: a member that cannot join again yet copies, and is told each time that it is no member.
+        let back = || What::WentBack { who: M0, at: orders(), since: Duration::ZERO, otherwise: 0 };
+        for api in [super::OFFSET_FETCH, super::OFFSET_FOR_LEADER_EPOCH] {
+            let asks = || What::Request { broker: 1, api, client: M0.to_string() };
+            let goes = |times| {
+                (0..90).fold(Forged::begun(), |forged, nth| match nth < times {
+                    true => forged.wait(10).tell(back()).tell(asks()),
+                    false => forged.wait(10).tell(asks()),
+                })
+            };
+            goes(30).holds();
+            goes(29).is_found("SAFE15");
+        }
     }
 
     #[test]
