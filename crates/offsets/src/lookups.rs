@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use offtake_machine::{CallId, TopicPartition};
+use offtake_machine::{BrokerId, CallId, TopicPartition};
 
 use crate::{Offsets, partition::Partition};
 
@@ -20,6 +20,8 @@ pub(crate) struct Lookups {
     for_coordinator: BTreeSet<TopicPartition>,
     /// Ready to be sent to their leaders.
     for_leaders: BTreeSet<TopicPartition>,
+    /// The same, but their leaders have enough to answer.
+    held: BTreeMap<BrokerId, BTreeSet<TopicPartition>>,
     /// Another topic has their names.
     replaced: BTreeSet<TopicPartition>,
     /// Not to be sent before these times.
@@ -39,6 +41,8 @@ struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Ready,
+    /// It is ready, but its leader has enough to answer.
+    Held(BrokerId),
     /// It is ready, but another topic has the name.
     Replaced,
     Later(Instant),
@@ -68,6 +72,17 @@ impl Lookups {
     /// Those that are ready for their leaders.
     pub(crate) fn ready_for_leaders(&self) -> Vec<TopicPartition> {
         self.for_leaders.iter().cloned().collect()
+    }
+
+    /// Keeps one that is ready for its leader until [`release_held`](Offsets::release_held).
+    pub(crate) fn hold(&mut self, partition: &TopicPartition, of: BrokerId) {
+        self.set(partition, Some(Entry { is_for_coordinator: false, stage: Stage::Held(of) }));
+    }
+
+    /// Those that this leader, or any, has not been asked about because it has enough to answer.
+    fn held_for(&self, of: Option<BrokerId>) -> Vec<TopicPartition> {
+        let held = self.held.iter().filter(|(leader, _)| of.is_none_or(|of| of == **leader));
+        held.flat_map(|(_, partitions)| partitions).cloned().collect()
     }
 
     /// Those that are ready while another topic has their name.
@@ -116,20 +131,14 @@ impl Lookups {
             Stage::Ready => {
                 self.for_leaders.remove(partition);
             }
+            Stage::Held(of) => remove(&mut self.held, &of, partition),
             Stage::Replaced => {
                 self.replaced.remove(partition);
             }
             Stage::Later(at) => {
                 self.later.remove(&(at, partition.clone()));
             }
-            Stage::Sent(call) => {
-                if let Some(asked) = self.sent.get_mut(&call) {
-                    asked.remove(partition);
-                    if asked.is_empty() {
-                        self.sent.remove(&call);
-                    }
-                }
-            }
+            Stage::Sent(call) => remove(&mut self.sent, &call, partition),
         }
     }
 
@@ -141,6 +150,9 @@ impl Lookups {
             Stage::Ready => {
                 self.for_leaders.insert(partition);
             }
+            Stage::Held(of) => {
+                self.held.entry(of).or_default().insert(partition);
+            }
             Stage::Replaced => {
                 self.replaced.insert(partition);
             }
@@ -150,6 +162,15 @@ impl Lookups {
             Stage::Sent(call) => {
                 self.sent.entry(call).or_default().insert(partition);
             }
+        }
+    }
+}
+
+fn remove<K: Ord>(from: &mut BTreeMap<K, BTreeSet<TopicPartition>>, key: &K, partition: &TopicPartition) {
+    if let Some(partitions) = from.get_mut(key) {
+        partitions.remove(partition);
+        if partitions.is_empty() {
+            from.remove(key);
         }
     }
 }
@@ -172,6 +193,13 @@ impl Offsets {
     /// Lookups whose wait is over are ready.
     pub(crate) fn wake_lookups(&mut self) {
         while let Some(partition) = self.lookups.waited_until(self.clock) {
+            self.index_lookup(&partition);
+        }
+    }
+
+    /// This leader, or any, can be asked about more.
+    pub(crate) fn release_held(&mut self, of: Option<BrokerId>) {
+        for partition in self.lookups.held_for(of) {
             self.index_lookup(&partition);
         }
     }

@@ -24,6 +24,10 @@ use crate::{
     retry::BackoffSchedule,
 };
 
+/// The most lookups of start offsets that one broker has to answer at a time. Partitions that need one meanwhile share the next: an application
+/// that seeks in each of 10,000 partitions, one by one, causes hundreds of requests instead of 10,000.
+const MOST_LOOKUPS: usize = 4;
+
 /// The offsets of one consumer.
 #[derive(Debug)]
 pub struct Offsets {
@@ -212,6 +216,7 @@ impl Offsets {
             }
         }
         woken.iter().for_each(|partition| self.index_lookup(partition));
+        self.release_held(None);
         self.queries.on_cluster(cluster);
         self.discard_deleted_logs(now, cluster);
     }
@@ -326,6 +331,7 @@ impl Offsets {
     pub fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
         self.advance_clock(now);
         let Some(call) = self.calls.remove(&id) else { return };
+        self.release_held(Some(call.of));
         match call.what {
             CallKind::LoadCommitted { ids, identity } => {
                 self.on_offset_fetch(now, id, call.of, &ids, identity, answer)
@@ -461,6 +467,15 @@ impl Offsets {
         // The driver answers at `timeout`; the margin is for a driver that forgot.
         self.calls.insert(id, OutstandingCall { what, of, deadline: after(after(now, timeout), timeout) });
         Transmit { id, to: Target::Broker(of), request, max_version, timeout, prompt: None }
+    }
+
+    /// The brokers that have [enough](MOST_LOOKUPS) calls of a kind to answer.
+    pub(crate) fn busy(&self, is_kind: impl Fn(&CallKind) -> bool) -> BTreeSet<BrokerId> {
+        let mut calls = BTreeMap::<_, usize>::new();
+        for call in self.calls.values().filter(|call| is_kind(&call.what)) {
+            *calls.entry(call.of).or_default() += 1;
+        }
+        calls.into_iter().filter(|(_, calls)| *calls >= MOST_LOOKUPS).map(|(of, _)| of).collect()
     }
 
     /// Emits the event that a failure calls for, once for all partitions that failed.

@@ -261,6 +261,10 @@ impl Offsets {
         group: &str,
         cluster: &Cluster,
     ) -> Option<Transmit> {
+        let load = |what: &CallKind| matches!(what, CallKind::LoadCommitted { .. });
+        if self.busy(load).contains(&of) {
+            return None;
+        }
         let mut partitions = Vec::new();
         for partition in self.lookups.ready_for_coordinator() {
             let Some(Lookup::Committed { otherwise }) = self.lookup_of(&partition) else { continue };
@@ -295,6 +299,7 @@ impl Offsets {
         self.refresh_replaced_topics(now);
         let mut leaders: BTreeMap<BrokerId, ForLeader> = BTreeMap::new();
         let (mut lost, mut behind) = (Vec::new(), Vec::new());
+        let busy = self.busy(|what| matches!(what, CallKind::ListOffsets | CallKind::EpochEnds));
         for partition in self.lookups.ready_for_leaders() {
             let Some(lookup) = self.lookup_of(&partition) else { continue };
             let place = cluster.leader(&partition).zip(cluster.partition(&partition));
@@ -312,6 +317,7 @@ impl Offsets {
                         (Some(of), Some(known)) if of > known && self.waits_for_epoch(&partition) => {
                             behind.push((partition, (leader, info.epoch), Cause::OldMetadata { known, of }));
                         }
+                        (Some(_), Some(_)) if busy.contains(&leader) => self.lookups.hold(&partition, leader),
                         (Some(ours), Some(current)) => {
                             let ask = leaders.entry(leader).or_default();
                             ask.epochs.push((partition, (Some(current), ours)));
@@ -319,6 +325,9 @@ impl Offsets {
                         // A leader without an epoch keeps no history of epochs either (FAILURES L6).
                         _ => self.start(&partition, position),
                     }
+                }
+                (Lookup::Listed { .. }, Some((leader, _))) if busy.contains(&leader) => {
+                    self.lookups.hold(&partition, leader);
                 }
                 (Lookup::Listed { spec, .. }, Some((leader, info))) => {
                     leaders.entry(leader).or_default().list.push((partition, (info.epoch, spec)));

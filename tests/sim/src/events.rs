@@ -214,9 +214,10 @@ pub(crate) enum What {
     JoinSent {
         who: Who,
     },
-    /// A member of KIP-848 reported its owned partitions: it has revoked all others.
+    /// A member of KIP-848 reported its owned partitions, of which there are this many: it has revoked all others.
     OwnedSent {
         who: Who,
+        owned: usize,
     },
     /// A static member of KIP-848 announced that it leaves for a while: the coordinator keeps its id, and frees its partitions.
     StepsOut {
@@ -479,7 +480,7 @@ impl What {
             | Self::Named { who, .. }
             | Self::HeartbeatSent { who }
             | Self::JoinSent { who }
-            | Self::OwnedSent { who }
+            | Self::OwnedSent { who, .. }
             | Self::StepsOut { who }
             | Self::Started { who }
             | Self::Resubscribed { who, .. }

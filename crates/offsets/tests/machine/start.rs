@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use crate::support::*;
-use offtake_machine::{BrokerId, CallError, GroupProtocol, Identity, Position, Token, TopicPartition};
+use offtake_machine::{
+    BrokerId, CallError, GroupProtocol, Identity, PartitionInfo, Position, Token, TopicPartition,
+};
 use offtake_offsets::{
     Cause, Event, FinishedError, PartitionError, ResetPolicy, ResetReason, SeekError, StartAt,
 };
@@ -774,4 +776,65 @@ fn input50_partitions_that_wait_cost_nothing_while_they_wait() {
         assert!(sim.offsets.poll_timeout().is_some());
         assert!(begun.elapsed() < assigning * 20, "each look costs as much as if all had just been assigned");
     }
+}
+
+#[test]
+fn lookups_of_one_seek_after_another_share_requests_while_their_leader_has_enough_to_answer() {
+    let mut sim = Sim::new(|_| {});
+    for index in 4..20 {
+        let info = PartitionInfo::new(Some(BrokerId(1)), Some(5));
+        sim.cluster.topics.get_mut("orders").unwrap().partitions.insert(index, info);
+    }
+    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+    sim.assign((0..20).map(|index| (orders(index), StartAt::Offset(Position::at(0)))));
+    sim.events();
+    let mut sent = Vec::new();
+    for index in 4..20 {
+        sim.offsets.seek(sim.now, &orders(index), StartAt::Earliest).unwrap();
+        sent.extend(sim.transmits());
+    }
+    let first: Vec<_> = sent.iter().map(list_specs).collect();
+    assert_eq!(first, (4..8).map(|index| vec![(orders(index), 5, -2)]).collect::<Vec<_>>());
+    // Another leader is asked at once.
+    sim.offsets.seek(sim.now, &orders(1), StartAt::Earliest).unwrap();
+    let other = sim.transmit();
+    assert_eq!(list_specs(&other), [(orders(1), 5, -2)]);
+    sim.answer(&other, 7, lists(orders(1), 0));
+    sim.quiet();
+    // One that is sought to an offset meanwhile, one that is given up and one with another leader now are not asked about.
+    sim.offsets.seek(sim.now, &orders(8), StartAt::Offset(Position::at(3))).unwrap();
+    sim.offsets.unassign([&orders(9)]);
+    sim.lead(10, 2, 6);
+    let moved = sim.transmit();
+    assert_eq!(list_specs(&moved), [(orders(10), 6, -2)]);
+    sim.quiet();
+    // Any answer lets the rest go, also the failure of one.
+    sim.fail(&sent[2], disconnected());
+    let rest = sim.transmit();
+    let expected: Vec<_> = (11..20).map(|index| (orders(index), 5, -2)).collect();
+    assert_eq!(list_specs(&rest), expected);
+    sim.quiet();
+}
+
+#[test]
+fn committed_offsets_are_asked_for_together_while_the_coordinator_has_enough_to_answer() {
+    let mut sim = Sim::new(|_| {});
+    sim.assign((0..20).map(|index| (orders(index), StartAt::Offset(Position::at(0)))));
+    sim.events();
+    let mut sent = Vec::new();
+    for index in 0..20 {
+        let from = StartAt::committed_or(StartAt::Earliest);
+        sim.offsets.seek(sim.now, &orders(index), from).unwrap();
+        sent.extend(sim.transmits());
+    }
+    let first: Vec<_> = sent.iter().map(fetch_names).collect();
+    assert_eq!(first, (0..4).map(|index| vec![orders(index)]).collect::<Vec<_>>());
+    // A new coordinator has nothing to answer yet.
+    sim.coordinator = Some(BrokerId(2));
+    let rest = sim.transmit();
+    assert_eq!(fetch_names(&rest), (4..20).map(orders).collect::<Vec<_>>());
+    sim.answer(&sent[0], 9, fetched([(orders(0), 7, -1, ErrorCode::None)]));
+    let expected = [Event::Start { partition: orders(0), token: sim.token(0), position: Position::at(7) }];
+    assert_eq!(sim.events(), expected);
+    sim.quiet();
 }

@@ -138,7 +138,9 @@ impl Ownership {
                 }
                 self.left.push(at);
             }
-            What::OwnedSent { who } | What::JoinSent { who } => {
+            // It was built before the revocation, and waited for a connection: the revoked ones are among them.
+            What::OwnedSent { who, owned } if *owned > self.count_held(*who) => {}
+            What::OwnedSent { who, .. } | What::JoinSent { who } => {
                 self.untold.retain(|(of, _), _| of != who);
             }
             What::Processed { who, at: place, offset, .. } => {
@@ -234,6 +236,10 @@ impl Ownership {
             }
             _ => {}
         }
+    }
+
+    fn count_held(&self, who: Who) -> usize {
+        self.held.values().filter(|holders| holders.contains_key(&who)).count()
     }
 
     fn holds(&self, who: Who, place: &Place) -> bool {
@@ -620,7 +626,7 @@ mod tests {
             let begun = Forged::begun().planned(|plan| {
                 (plan.members[0].consumer_protocol, plan.members[0].values) = (consumer_protocol, true);
             });
-            let says = begun.tell(What::OwnedSent { who: M0 });
+            let says = begun.tell(What::OwnedSent { who: M0, owned: 0 });
             let narrowed = What::GroupAssigned { member: M0.to_string(), generation: 1, places: Vec::new() };
             says.tell(narrowed).revoked(M0)
         };
@@ -628,7 +634,7 @@ mod tests {
         of(false).tell(What::JoinSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
         // The plan of seed 6004897: while a commit is awaited, heartbeats are sent, and another commit follows.
         of(true).tell(What::HeartbeatSent { who: M0 }).sends(M0, 10).holds();
-        of(true).tell(What::OwnedSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
+        of(true).tell(What::OwnedSent { who: M0, owned: 0 }).sends(M0, 10).is_found("SAFE7");
         gone(of(true), "session").sends(M0, 10).is_found("SAFE7");
         gone(of(false), "session").sends(M0, 10).is_found("SAFE7");
     }
@@ -771,7 +777,9 @@ mod tests {
     fn safe7_a_commit_that_waited_for_a_connection_precedes_the_revoking_heartbeat() {
         let modern = || Forged::begun().planned(|plan| plan.members[0].consumer_protocol = true).revoked(M0);
         modern().sends(M0, 10).holds();
-        modern().tell(What::OwnedSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
+        modern().tell(What::OwnedSent { who: M0, owned: 0 }).sends(M0, 10).is_found("SAFE7");
+        // The plans of seeds 26113129 and 26115580: the heartbeat was built before the revocation, and waited for a connection too.
+        modern().tell(What::OwnedSent { who: M0, owned: 1 }).sends(M0, 10).holds();
         // With the classic protocols it is a JoinGroup, which has its own connection, but is sent after the commit is answered.
         Forged::begun().revoked(M0).sends(M0, 10).holds();
         Forged::begun().revoked(M0).tell(What::JoinSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
@@ -781,7 +789,7 @@ mod tests {
     fn safe7_a_commit_held_up_by_a_broker_is_overtaken_by_the_heartbeat_and_refused() {
         let modern = || Forged::begun().planned(|plan| plan.members[0].consumer_protocol = true);
         let held_up = |forged: Forged, after| {
-            let released = forged.revoked(M0).tell(What::OwnedSent { who: M0 });
+            let released = forged.revoked(M0).tell(What::OwnedSent { who: M0, owned: 0 });
             let nothing = What::GroupAssigned { member: M0.to_string(), generation: 2, places: Vec::new() };
             released.tell(nothing).wait(after).sends(M0, 10)
         };

@@ -63,8 +63,9 @@ pub(super) fn request(log: &Log, who: Who, frame: &Bytes) {
         Ok(RequestKind::ConsumerGroupHeartbeat(request)) => {
             named(&request.member_id);
             log.tell(What::HeartbeatSent { who });
-            if request.topic_partitions.is_some() {
-                log.tell(What::OwnedSent { who });
+            if let Some(topics) = &request.topic_partitions {
+                let owned = topics.iter().map(|topic| topic.partitions.len()).sum();
+                log.tell(What::OwnedSent { who, owned });
             }
             if request.member_epoch == STEPS_OUT {
                 log.tell(What::StepsOut { who });
