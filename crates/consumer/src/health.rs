@@ -206,3 +206,47 @@ pub struct Unfinished {
     /// The first offset whose [`Ticket`](crate::Ticket) was dropped.
     pub dropped: Option<i64>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(300);
+
+    fn health(membership: MembershipState, last_poll: Option<Duration>) -> Health {
+        Health {
+            is_running: true,
+            membership,
+            membership_age: Duration::ZERO,
+            generation: None,
+            member_id: None,
+            assigned: 1,
+            last_poll,
+            last_fetch: None,
+            max_poll_interval: LIMIT,
+            coordinator: None,
+            answering_brokers: Vec::new(),
+            failing_brokers: Vec::new(),
+            cluster_error: None,
+            oldest_unfinished: None,
+        }
+    }
+
+    #[test]
+    fn an_application_that_polls_too_late_is_not_live_in_whatever_state_it_is_in_its_group() {
+        use MembershipState::{
+            AssignedByHand, Joining, Leaving, NotPolled, NotSubscribed, Rebalancing, Stable,
+        };
+        for membership in [Stable, Rebalancing, Joining, Leaving] {
+            assert!(health(membership, None).is_live(), "{membership}: it may still poll");
+            assert!(health(membership, Some(LIMIT)).is_live(), "{membership}");
+            assert!(!health(membership, Some(LIMIT + Duration::from_millis(1))).is_live(), "{membership}");
+            assert!(!health(membership, Some(LIMIT * 2)).is_live(), "{membership}");
+        }
+        for membership in [AssignedByHand, NotSubscribed] {
+            assert!(health(membership, Some(LIMIT * 2)).is_live(), "{membership}: nothing expects a poll");
+        }
+        assert!(!health(NotPolled, None).is_live());
+        assert!(!Health { is_running: false, ..health(Stable, None) }.is_live());
+    }
+}

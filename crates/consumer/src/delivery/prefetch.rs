@@ -325,3 +325,43 @@ fn start(threads: usize, with: OpenWith) -> Option<mpsc::Sender<Arc<Job>>> {
     });
     (started.count() > 0).then_some(sender)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use offtake_wire::records::{BatchBuilder, Crc};
+
+    use super::*;
+
+    fn job(stage: impl FnOnce(ChunkBatches) -> Stage) -> Arc<Job> {
+        let mut builder = BatchBuilder::new(0);
+        builder.push(1, None, Some(b"value"), &[]);
+        let batch = Bytes::from(builder.build().unwrap());
+        let batches = ChunkBatches::of([batch].into_iter().collect(), 0, Crc::Check);
+        Arc::new(Job {
+            stage: Mutex::new(stage(batches)),
+            settled: Condvar::new(),
+            wanted: AtomicBool::new(false),
+            open: OpenBytes::default(),
+        })
+    }
+
+    #[test]
+    fn a_chunk_that_is_dropped_is_opened_by_no_thread_and_keeps_no_memory() {
+        for stage in [Stage::Waiting, Stage::Done] {
+            let job = job(stage);
+            drop(InFlight(job.clone()));
+            assert!(matches!(*job.stage(), Stage::Over), "{job:?}");
+            assert!(job.begin().is_none(), "no thread begins it");
+        }
+    }
+
+    #[test]
+    fn a_chunk_that_is_dropped_while_a_thread_opens_it_is_given_up_after_the_current_batch() {
+        let job = job(Stage::Waiting);
+        let batches = job.begin();
+        drop(InFlight(job.clone()));
+        assert!(batches.is_some() && matches!(*job.stage(), Stage::AtWork), "{job:?}");
+        assert!(job.wanted.load(Ordering::Relaxed));
+    }
+}
