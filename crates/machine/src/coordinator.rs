@@ -28,7 +28,7 @@ pub struct Coordinator {
     backoff: Backoff,
     ids: CallIds,
     state: State,
-    /// The refusal that was reported last.
+    /// The refusal that was reported last; UNSUPPORTED_VERSION also if the broker has no such API.
     reported: Option<ErrorCode>,
     events: VecDeque<Event>,
 }
@@ -89,6 +89,9 @@ pub enum Event {
     Refused(ErrorCode),
     /// The same refusal again.
     RefusedAgain(ErrorCode),
+    /// The broker does not know the request, in none of our versions. The lookup is repeated, with pauses, while it is needed; if that fails
+    /// in the same way it is a `LookupFailed`.
+    Unsupported(CallError),
     /// No broker could be queried. The lookup is repeated.
     LookupFailed(CallError),
 }
@@ -177,7 +180,7 @@ impl Coordinator {
                     }
                     Err((code, _)) if code.is_retriable() => true,
                     Err((code, _)) => {
-                        let is_known = self.reported.replace(code) == Some(code);
+                        let is_known = self.is_known(code);
                         let event = if is_known { Event::RefusedAgain } else { Event::Refused };
                         self.events.push_back(event(code));
                         false
@@ -187,7 +190,10 @@ impl Coordinator {
             Ok(_) => true,
             Err(error) => {
                 let again = error.is_retriable();
-                self.events.push_back(Event::LookupFailed(error));
+                let is_new = matches!(error, CallError::Unsupported { .. })
+                    && !self.is_known(ErrorCode::UnsupportedVersion);
+                let event = if is_new { Event::Unsupported } else { Event::LookupFailed };
+                self.events.push_back(event(error));
                 again
             }
         };
@@ -196,6 +202,11 @@ impl Coordinator {
         } else {
             State::Unknown { not_before: Some(after(now, self.backoff.next_wait())) }
         };
+    }
+
+    /// Whether this refusal is the one that was reported last. It is from now on.
+    fn is_known(&mut self, code: ErrorCode) -> bool {
+        self.reported.replace(code) == Some(code)
     }
 
     /// The clock has advanced.

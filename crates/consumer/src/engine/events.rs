@@ -95,6 +95,13 @@ impl Engine {
             coordinator::Event::RefusedAgain(code) => {
                 self.offsets.on_coordinator_lookup_failed(now, &results::lookup_refused(code));
             }
+            coordinator::Event::Unsupported(error) => {
+                self.fail_fatally(
+                    error.clone().into(),
+                    "every poll of a subscribed consumer fails until a broker knows it; trying again",
+                );
+                self.offsets.on_coordinator_lookup_failed(now, &Cause::Call(error));
+            }
             coordinator::Event::LookupFailed(error) => {
                 tracing::debug!(%error, "the group coordinator cannot be looked up; trying again");
                 self.offsets.on_coordinator_lookup_failed(now, &Cause::Call(error));

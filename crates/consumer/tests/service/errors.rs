@@ -252,6 +252,46 @@ fn c6_calls_that_need_a_coordinator_fail_at_once_if_no_broker_can_look_it_up() {
     });
 }
 
+#[test]
+fn c6_a_subscribed_poll_fails_while_no_broker_can_look_the_coordinator_up() {
+    virtually(async {
+        let (log, _guard) = Log::start();
+        let cluster = cluster(1).await;
+        cluster.with(|model, _| model.limit_versions(1, &[(ApiKey::FindCoordinator, 99, 99)]));
+        let mut consumer = member(&cluster, "c").build().await.unwrap();
+        for unsubscribes in [false, true, false] {
+            consumer.subscribe("orders").await.unwrap();
+            for _ in 0..3 {
+                let error = timeout(SOON, fails(&mut consumer)).await.expect("soon");
+                assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+                assert!(error.to_string().contains("FindCoordinator"), "{error}");
+            }
+            if unsubscribes {
+                consumer.unsubscribe().await.unwrap();
+            }
+        }
+        assert_eq!(log.with("until a broker knows it").len(), 3, "once for each subscription");
+        cluster.with(|model, _| model.limit_versions(1, &[(ApiKey::FindCoordinator, 0, 6)]));
+        cluster.crash(1);
+        cluster.restart(1);
+        let reads = timeout(Duration::from_secs(20), async {
+            while consumer.poll(A_MOMENT).await.map_or(0, |records| records.len()) == 0 {
+                sleep(A_MOMENT).await;
+            }
+        });
+        reads.await.expect("it reads when a broker knows the request");
+        timeout(SOON, consumer.close(SOON)).await.expect("soon").unwrap();
+    });
+}
+
+async fn fails(consumer: &mut Consumer) -> Error {
+    loop {
+        if let Err(error) = consumer.poll(A_MOMENT).await {
+            return error;
+        }
+    }
+}
+
 /// An application that subscribes again after an error that still holds gets the error again, and does not wait for ever.
 #[test]
 fn c6_a_lasting_refusal_is_reported_again_after_a_new_subscription() {

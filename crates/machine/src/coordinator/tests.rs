@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use offtake_wire::{ErrorCode, FindCoordinatorResponse, messages::find_coordinator as wire};
+use offtake_wire::{ApiKey, ErrorCode, FindCoordinatorResponse, messages::find_coordinator as wire};
 
 use super::*;
 
@@ -172,4 +172,25 @@ fn a_lost_connection_is_told_and_tried_again() {
     coordinator.handle_answer(now, id, Err(gone()));
     assert_eq!(coordinator.poll_event(), Some(Event::LookupFailed(gone())));
     ask(&mut coordinator, &mut now);
+}
+
+#[test]
+fn c6_a_broker_that_does_not_know_the_request_is_told_once_until_it_does() {
+    let (mut coordinator, mut now) = (coordinator(), start());
+    let unknown =
+        |address: &str| CallError::Unsupported { address: address.to_owned(), api: ApiKey::FindCoordinator };
+    for (address, event) in
+        [("a", Event::Unsupported(unknown("a"))), ("b", Event::LookupFailed(unknown("b")))]
+    {
+        coordinator.look_up(now);
+        let id = ask(&mut coordinator, &mut now);
+        coordinator.handle_answer(now, id, Err(unknown(address)));
+        assert_eq!(coordinator.poll_event(), Some(event));
+        assert_eq!(coordinator.poll_event(), None);
+    }
+    coordinator.report_again();
+    coordinator.look_up(now);
+    let id = ask(&mut coordinator, &mut now);
+    coordinator.handle_answer(now, id, Err(unknown("c")));
+    assert_eq!(coordinator.poll_event(), Some(Event::Unsupported(unknown("c"))));
 }

@@ -65,10 +65,14 @@ impl Transactions {
                         format!("transactional id {}: coordinator lookup failed: {code}", self.config.id);
                     self.end_for_good(Error::new(ErrorKind::Refused, text).with_code(code));
                 }
-                coordinator::Event::LookupFailed(error) if !error.is_retriable() => {
+                coordinator::Event::Unsupported(error) | coordinator::Event::LookupFailed(error)
+                    if !error.is_retriable() =>
+                {
                     self.end_for_good(error.into());
                 }
-                coordinator::Event::LookupFailed(error) => self.note_error(&error.to_string()),
+                coordinator::Event::Unsupported(error) | coordinator::Event::LookupFailed(error) => {
+                    self.note_error(&error.to_string())
+                }
             }
         }
         while let Some(event) = self.group.as_mut().and_then(|group| group.coordinator.poll_event()) {
@@ -92,11 +96,15 @@ impl Transactions {
                     };
                     self.fail(now, Error::new(kind, text).with_code(code));
                 }
-                coordinator::Event::LookupFailed(error) if !error.is_retriable() => {
+                coordinator::Event::Unsupported(error) | coordinator::Event::LookupFailed(error)
+                    if !error.is_retriable() =>
+                {
                     self.group = None;
                     self.fail(now, error.into());
                 }
-                coordinator::Event::LookupFailed(error) => self.note_error(&error.to_string()),
+                coordinator::Event::Unsupported(error) | coordinator::Event::LookupFailed(error) => {
+                    self.note_error(&error.to_string())
+                }
             }
         }
     }
