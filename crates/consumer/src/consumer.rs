@@ -93,9 +93,16 @@ pub struct Consumer {
     subscribed: BTreeSet<Topic>,
     /// A `subscribe` that was begun, and perhaps dropped before its answer.
     subscribing: Option<Subscribing>,
-    /// The fatal error that every `poll` returns, until the group assigns again or the application starts
-    /// anew.
-    fatal: Option<Error>,
+    fatal: Option<Fatal>,
+    fatal_alarm: clock::Alarm,
+}
+
+/// The error that every `poll` returns, until the group assigns again or the application starts anew.
+#[derive(Debug)]
+struct Fatal {
+    error: Error,
+    /// When a `poll` last returned it.
+    returned_at: Option<Instant>,
 }
 
 /// Prints its assignment and state, and none of the records that it holds.
@@ -189,6 +196,7 @@ impl Consumer {
             subscribed: BTreeSet::new(),
             subscribing: None,
             fatal: None,
+            fatal_alarm: clock::Alarm::default(),
         }
     }
 
@@ -258,7 +266,9 @@ impl Consumer {
     /// Errors that the client cannot recover from. An error with a [`partition`](Error::partition) stops that
     /// partition alone, and is returned once. A [fatal](Error::is_fatal) one, as when a group refuses this
     /// consumer, is returned by every call until its cause is gone, or until the application starts anew with
-    /// [`subscribe`](Self::subscribe) or [`assign`](Self::assign).
+    /// [`subscribe`](Self::subscribe) or [`assign`](Self::assign). Each call after the first waits for
+    /// `retry.backoff.ms` before it returns that error, or for `timeout` if that is shorter, so that a loop that
+    /// goes on after errors does not spin.
     pub async fn poll(&mut self, timeout: Duration) -> Result<Records> {
         self.poll_for(timeout).await
     }
@@ -287,7 +297,11 @@ impl Consumer {
             None => {
                 polling.consumer.release_freed();
                 polling.consumer.is_woken = false;
-                Ok(polling.consumer.delivery.nothing())
+                let waits_for_listener = polling.consumer.running.is_some();
+                match polling.consumer.current_fatal().filter(|_| !waits_for_listener) {
+                    Some(error) => Err(error),
+                    None => Ok(polling.consumer.delivery.nothing()),
+                }
             }
         }
     }

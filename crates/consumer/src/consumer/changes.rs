@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     ops::RangeInclusive,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -11,7 +12,7 @@ use offtake_group::RevocationId;
 use offtake_machine::TopicPartition;
 use tokio::sync::oneshot;
 
-use super::{Consumer, Group, Notified, PendingChange, Running};
+use super::{Consumer, Fatal, Group, Notified, PendingChange, Running};
 use crate::{
     clock,
     command::{CLOSING_COMMIT, Command, CommitBy},
@@ -24,6 +25,9 @@ use crate::{
     partition_list::PartitionList,
     rebalance::{Change, Handover, Notification, OpenLedgers},
 };
+
+/// The shortest wait before a fatal error is returned again, however short `retry.backoff.ms` is.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
 impl Consumer {
     /// Handles a control message. Returns the result of `poll` or `next` for it, if any.
@@ -82,7 +86,7 @@ impl Consumer {
             Control::Failed(error) => {
                 // Group errors do not affect manually assigned partitions.
                 if error.is_fatal() && (self.group == Group::Subscribed || error.kind() != ErrorKind::Group) {
-                    self.fatal = Some(error.clone());
+                    self.fatal = Some(Fatal { error: error.clone(), returned_at: Some(clock::now()) });
                 }
                 return Some(Err(error));
             }
@@ -90,13 +94,27 @@ impl Consumer {
         None
     }
 
-    /// The error that every `poll` returns. A consumer with manually assigned partitions keeps reading while
+    /// The fatal error, which is returned now. A consumer with manually assigned partitions keeps reading while
     /// it receives data, whatever its group or some broker reports.
     pub(super) fn current_fatal(&mut self) -> Option<Error> {
         if self.group == Group::Outside && !self.taken.data.is_empty() {
             self.fatal = None;
         }
-        self.fatal.clone()
+        let fatal = self.fatal.as_mut()?;
+        fatal.returned_at = Some(clock::now());
+        Some(fatal.error.clone())
+    }
+
+    /// Ready when the fatal error may be returned again, if there is one: an application that polls on after
+    /// errors would otherwise leave its thread to nobody, not even to the engine.
+    pub(super) fn poll_fatal_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let returned_at = self.fatal.as_ref().and_then(|fatal| fatal.returned_at);
+        let reads_on = self.group == Group::Outside && !self.taken.data.is_empty();
+        let Some(returned_at) = returned_at.filter(|_| !reads_on && !self.is_woken) else {
+            return Poll::Ready(());
+        };
+        let pause = self.handle.config.client.retry_backoff.max(SHORTEST_PAUSE);
+        self.fatal_alarm.poll(cx, clock::later(returned_at, pause))
     }
 
     /// Takes the inbox's contents. A fatal error among them is dropped if the application now starts anew;
@@ -105,7 +123,7 @@ impl Consumer {
         self.inbox.take(&mut self.taken);
         self.taken.control.retain(|control| match control {
             Control::Failed(error) if error.is_fatal() => {
-                self.fatal = Some(error.clone());
+                self.fatal = Some(Fatal { error: error.clone(), returned_at: None });
                 false
             }
             Control::Recovered => {

@@ -173,6 +173,7 @@ impl Consumer {
                 Poll::Pending if !self.inbox.is_empty() => return Poll::Pending,
                 Poll::Pending => {}
             }
+            ready!(self.poll_fatal_pause(cx));
             if let Some(fatal) = self.current_fatal() {
                 return Poll::Ready(Err(fatal));
             }

@@ -275,9 +275,7 @@ fn c6_a_subscribed_poll_fails_while_no_broker_can_look_the_coordinator_up() {
         cluster.crash(1);
         cluster.restart(1);
         let reads = timeout(Duration::from_secs(20), async {
-            while consumer.poll(A_MOMENT).await.map_or(0, |records| records.len()) == 0 {
-                sleep(A_MOMENT).await;
-            }
+            while consumer.poll(A_MOMENT).await.map_or(0, |records| records.len()) == 0 {}
         });
         reads.await.expect("it reads when a broker knows the request");
         timeout(SOON, consumer.close(SOON)).await.expect("soon").unwrap();
@@ -290,6 +288,43 @@ async fn fails(consumer: &mut Consumer) -> Error {
             return error;
         }
     }
+}
+
+#[test]
+fn c6_polls_that_fail_again_and_again_do_not_spin_and_read_on_when_the_cause_is_gone() {
+    virtually(async {
+        let cluster = cluster(1).await;
+        let refuses = cluster.inject(FaultRule::on(ApiKey::FindCoordinator, Fault::Fail(30))); // GROUP_AUTHORIZATION_FAILED
+        let mut consumer = member(&cluster, "c").build().await.unwrap();
+        consumer.subscribe("orders").await.unwrap();
+        assert_eq!(fails(&mut consumer).await.kind(), ErrorKind::Group);
+        for (limit, waits) in [(60_000, 100), (30, 30), (0, 0), (101, 100)] {
+            let began = tokio::time::Instant::now();
+            let error = consumer.poll(Duration::from_millis(limit)).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Group, "{error}");
+            assert_eq!(began.elapsed(), Duration::from_millis(waits), "retry.backoff.ms, or the timeout");
+        }
+        // What has been away for longer waits for nothing.
+        sleep(Duration::from_secs(1)).await;
+        let began = tokio::time::Instant::now();
+        assert_eq!(consumer.poll(SOON).await.unwrap_err().kind(), ErrorKind::Group);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        // Nor does one that is woken.
+        consumer.handle().wake().unwrap();
+        assert_eq!(consumer.poll(SOON).await.unwrap_err().kind(), ErrorKind::Group);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        // The engine has the same thread. It notices although the application only polls.
+        cluster.withdraw(refuses);
+        let reads = timeout(Duration::from_secs(20), async {
+            let mut polls = 0;
+            while consumer.poll(A_MOMENT).await.map_or(0, |records| records.len()) == 0 {
+                polls += 1;
+            }
+            polls
+        });
+        let polls = reads.await.expect("it reads when the group lets it");
+        assert!(polls < 200, "{polls} polls");
+    });
 }
 
 /// An application that subscribes again after an error that still holds gets the error again, and does not wait for ever.
