@@ -7,9 +7,9 @@ use std::{
     time::Instant,
 };
 
-use offtake_machine::{BrokerId, CallId, TopicPartition};
+use offtake_machine::{BrokerId, CallError, CallId, TopicPartition};
 
-use crate::{Offsets, partition::Partition};
+use crate::{Cause, Offsets, partition::Partition};
 
 /// An index of all lookups of start offsets. It repeats state of the partitions themselves
 /// ([`Offsets::index_lookup`]).
@@ -194,6 +194,14 @@ impl Offsets {
     pub(crate) fn wake_lookups(&mut self) {
         while let Some(partition) = self.lookups.waited_until(self.clock) {
             self.index_lookup(&partition);
+        }
+    }
+
+    /// This leader may be gone.
+    pub(crate) fn fail_held(&mut self, now: Instant, of: BrokerId, error: &CallError) {
+        let backoffs = self.backoffs.next_round();
+        for partition in self.lookups.held_for(Some(of)) {
+            self.on_leader_failure(now, &partition, Cause::Call(error.clone()), &backoffs);
         }
     }
 

@@ -25,7 +25,8 @@ use crate::{
 };
 
 /// The most lookups of start offsets that one broker has to answer at a time. Partitions that need one meanwhile share the next: an application
-/// that seeks in each of 10,000 partitions, one by one, causes hundreds of requests instead of 10,000.
+/// that seeks in each of 10,000 partitions, one by one, causes hundreds of requests instead of 10,000. A broker whose address changes has its
+/// calls at the former one until they time out.
 const MOST_LOOKUPS: usize = 4;
 
 /// The offsets of one consumer.
@@ -49,6 +50,8 @@ pub struct Offsets {
     /// The ids of topics, from all views so far.
     pub(crate) topic_ids: BTreeMap<Topic, Uuid>,
     calls: BTreeMap<CallId, OutstandingCall>,
+    /// How many of them are lookups of start offsets.
+    lookup_counts: BTreeMap<(LookupKind, BrokerId), usize>,
     pub(crate) assignments: u64,
     /// The offset that this consumer has committed last of each partition (FAILURES L9): not the highest, as a seek or a truncation goes back.
     pub(crate) last_committed: BTreeMap<TopicPartition, i64>,
@@ -91,6 +94,23 @@ pub(crate) enum CallKind {
     QueryList { query: QueryId },
 }
 
+/// Those that are counted together: a coordinator that leads partitions too has a connection for each kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum LookupKind {
+    AtCoordinator,
+    AtLeader,
+}
+
+impl CallKind {
+    fn lookup(&self) -> Option<LookupKind> {
+        match self {
+            Self::LoadCommitted { .. } => Some(LookupKind::AtCoordinator),
+            Self::ListOffsets | Self::EpochEnds => Some(LookupKind::AtLeader),
+            Self::Commit { .. } | Self::QueryCommitted { .. } | Self::QueryList { .. } => None,
+        }
+    }
+}
+
 impl Offsets {
     /// A machine without any assigned partition.
     pub fn new(config: Config) -> Self {
@@ -105,6 +125,7 @@ impl Offsets {
             auto: AutoCommit::default(),
             queries: Queries::default(),
             ids: CallIds::default(),
+            lookup_counts: BTreeMap::new(),
             topic_ids: BTreeMap::new(),
             calls: BTreeMap::new(),
             assignments: 0,
@@ -331,7 +352,9 @@ impl Offsets {
     pub fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
         self.advance_clock(now);
         let Some(call) = self.calls.remove(&id) else { return };
-        self.release_held(Some(call.of));
+        if let Some(kind) = call.what.lookup() {
+            self.lookup_ended(now, kind, call.of, &answer);
+        }
         match call.what {
             CallKind::LoadCommitted { ids, identity } => {
                 self.on_offset_fetch(now, id, call.of, &ids, identity, answer)
@@ -465,17 +488,38 @@ impl Offsets {
     ) -> Transmit {
         let timeout = self.config.request_timeout;
         // The driver answers at `timeout`; the margin is for a driver that forgot.
+        if let Some(kind) = what.lookup() {
+            *self.lookup_counts.entry((kind, of)).or_default() += 1;
+        }
         self.calls.insert(id, OutstandingCall { what, of, deadline: after(after(now, timeout), timeout) });
         Transmit { id, to: Target::Broker(of), request, max_version, timeout, prompt: None }
     }
 
-    /// The brokers that have [enough](MOST_LOOKUPS) calls of a kind to answer.
-    pub(crate) fn busy(&self, is_kind: impl Fn(&CallKind) -> bool) -> BTreeSet<BrokerId> {
-        let mut calls = BTreeMap::<_, usize>::new();
-        for call in self.calls.values().filter(|call| is_kind(&call.what)) {
-            *calls.entry(call.of).or_default() += 1;
+    /// Whether this broker has [enough](MOST_LOOKUPS) lookups to answer.
+    pub(crate) fn is_busy(&self, kind: LookupKind, of: BrokerId) -> bool {
+        self.lookup_counts.get(&(kind, of)).is_some_and(|count| *count >= MOST_LOOKUPS)
+    }
+
+    /// Partitions that waited for their leader to have less to answer can be asked about. If it may be gone, they fail as if they had been asked
+    /// about with the others: the next metadata may name another leader.
+    fn lookup_ended(
+        &mut self,
+        now: Instant,
+        kind: LookupKind,
+        of: BrokerId,
+        answer: &Result<Answer, CallError>,
+    ) {
+        if let Some(count) = self.lookup_counts.get_mut(&(kind, of)) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.lookup_counts.remove(&(kind, of));
+            }
         }
-        calls.into_iter().filter(|(_, calls)| *calls >= MOST_LOOKUPS).map(|(of, _)| of).collect()
+        match (kind, answer) {
+            (LookupKind::AtCoordinator, _) => {}
+            (LookupKind::AtLeader, Err(error)) if error.loses_coordinator() => self.fail_held(now, of, error),
+            (LookupKind::AtLeader, _) => self.release_held(Some(of)),
+        }
     }
 
     /// Emits the event that a failure calls for, once for all partitions that failed.

@@ -11,7 +11,7 @@ use offtake_wire::ErrorCode;
 use crate::{
     Cause, Event, Offsets, PartitionError, ResetPolicy, ResetReason, StartAt,
     config::StartPlace,
-    machine::CallKind,
+    machine::{CallKind, LookupKind},
     partition::{AfterListing, Lookup, Partition, Phase, Resolving},
     remedy::{Remedy, Report, for_leader_request},
     requests::{epoch_ends, list_offsets, offset_fetch},
@@ -261,8 +261,7 @@ impl Offsets {
         group: &str,
         cluster: &Cluster,
     ) -> Option<Transmit> {
-        let load = |what: &CallKind| matches!(what, CallKind::LoadCommitted { .. });
-        if self.busy(load).contains(&of) {
+        if self.is_busy(LookupKind::AtCoordinator, of) {
             return None;
         }
         let mut partitions = Vec::new();
@@ -299,7 +298,6 @@ impl Offsets {
         self.refresh_replaced_topics(now);
         let mut leaders: BTreeMap<BrokerId, ForLeader> = BTreeMap::new();
         let (mut lost, mut behind) = (Vec::new(), Vec::new());
-        let busy = self.busy(|what| matches!(what, CallKind::ListOffsets | CallKind::EpochEnds));
         for partition in self.lookups.ready_for_leaders() {
             let Some(lookup) = self.lookup_of(&partition) else { continue };
             let place = cluster.leader(&partition).zip(cluster.partition(&partition));
@@ -317,7 +315,9 @@ impl Offsets {
                         (Some(of), Some(known)) if of > known && self.waits_for_epoch(&partition) => {
                             behind.push((partition, (leader, info.epoch), Cause::OldMetadata { known, of }));
                         }
-                        (Some(_), Some(_)) if busy.contains(&leader) => self.lookups.hold(&partition, leader),
+                        (Some(_), Some(_)) if self.is_busy(LookupKind::AtLeader, leader) => {
+                            self.lookups.hold(&partition, leader)
+                        }
                         (Some(ours), Some(current)) => {
                             let ask = leaders.entry(leader).or_default();
                             ask.epochs.push((partition, (Some(current), ours)));
@@ -326,7 +326,7 @@ impl Offsets {
                         _ => self.start(&partition, position),
                     }
                 }
-                (Lookup::Listed { .. }, Some((leader, _))) if busy.contains(&leader) => {
+                (Lookup::Listed { .. }, Some((leader, _))) if self.is_busy(LookupKind::AtLeader, leader) => {
                     self.lookups.hold(&partition, leader);
                 }
                 (Lookup::Listed { spec, .. }, Some((leader, info))) => {
