@@ -175,3 +175,21 @@ impl fmt::Debug for Shown {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_told_from_what_is_written_wrong() {
+        let unreadable = || ConfigError::Unreadable("client.properties: no such file".to_owned());
+        let conflict = || ConfigError::Conflict("two of them".to_owned());
+        assert!(unreadable().is_unreadable());
+        assert!(!conflict().is_unreadable());
+        assert!(ConfigError::Several(vec![unreadable(), unreadable()]).is_unreadable());
+        assert!(
+            !ConfigError::Several(vec![unreadable(), conflict()]).is_unreadable(),
+            "one has to be corrected"
+        );
+    }
+}
