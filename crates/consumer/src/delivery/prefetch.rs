@@ -328,7 +328,6 @@ fn start(threads: usize, with: OpenWith) -> Option<mpsc::Sender<Arc<Job>>> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use offtake_wire::records::{BatchBuilder, Crc};
 
     use super::*;
@@ -336,7 +335,7 @@ mod tests {
     fn job(stage: impl FnOnce(ChunkBatches) -> Stage) -> Arc<Job> {
         let mut builder = BatchBuilder::new(0);
         builder.push(1, None, Some(b"value"), &[]);
-        let batch = Bytes::from(builder.build().unwrap());
+        let batch = builder.build().unwrap();
         let batches = ChunkBatches::of([batch].into_iter().collect(), 0, Crc::Check);
         Arc::new(Job {
             stage: Mutex::new(stage(batches)),
