@@ -27,20 +27,22 @@ fn undefined_epochs(plan: &Plan, at: Duration) -> u32 {
         .sum()
 }
 
-/// How long a member that asks for the topics at `awake` may wait, as Metadata requests of this time are not answered: for each, until
-/// it is given up (`request.timeout.ms`) and asked again.
+/// How long a member that asks for the topics at `awake` may wait, as Metadata requests of this time are not answered, or refused: for
+/// each, until it is given up (`request.timeout.ms`) and asked again.
 fn unanswered(plan: &Plan, awake: Duration, until: Duration) -> Duration {
     const METADATA: i16 = 3;
-    const ASKED_AGAIN: Duration = Duration::from_secs(11);
+    const GIVEN_UP: Duration = Duration::from_secs(11);
+    const REFUSED: Duration = Duration::from_millis(1_300);
     let struck = plan.faults.iter().filter(|fault| ms(fault.at) <= until);
-    let times = struck.map(|fault| match fault.what {
+    let waits = struck.map(|fault| match fault.what {
         FaultKind::Swallow { api: METADATA, times }
         | FaultKind::Drop { api: METADATA, times }
-        | FaultKind::Late { api: METADATA, times, .. } => times,
-        FaultKind::Held { api: METADATA, .. } => 1,
-        _ => 0,
+        | FaultKind::Late { api: METADATA, times, .. } => GIVEN_UP * times,
+        FaultKind::Held { api: METADATA, .. } => GIVEN_UP,
+        FaultKind::Code { api: METADATA, times, .. } => REFUSED * times,
+        _ => Duration::ZERO,
     });
-    (ASKED_AGAIN * times.sum()).min(until.saturating_sub(awake))
+    waits.sum::<Duration>().min(until.saturating_sub(awake))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,6 +256,13 @@ mod tests {
         drops(1, 3).holds();
         drops(1, 11).is_found("SAFE13");
         drops(60_000, 3).is_found("SAFE13");
+        // The plan of seed 26140610: it was refused.
+        let refuses = |times| {
+            let fault = FaultKind::Code { api: 3, code: -1, times };
+            of_a_plan(Forged::new().fault(1, fault), 1, false)
+        };
+        refuses(4).holds();
+        refuses(1).is_found("SAFE13");
     }
 
     #[test]
