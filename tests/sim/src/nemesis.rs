@@ -27,6 +27,9 @@ use crate::{
     world::{GROUP, Obstacle, State, Trouble, World},
 };
 
+/// How long a coordinator loads its groups.
+pub(crate) const LOADS: Duration = Duration::from_millis(800);
+
 /// Creates the topics of a plan.
 pub(crate) fn create_topics(model: &mut Model, plan: &Plan) {
     for topic in &plan.topics {
@@ -258,7 +261,7 @@ impl Strike<'_> {
                 }
             }
             FaultKind::HoldMarkers { lasts } => state.model.hold_markers(now + ms(lasts)),
-            FaultKind::LoadGroups { broker } => state.model.load_groups(now, broker, ms(800)),
+            FaultKind::LoadGroups { broker } => state.model.load_groups(now, broker, LOADS),
             FaultKind::ForgetGroup => {
                 state.model.forget_group(now, GROUP);
                 self.tell(What::Forgotten);

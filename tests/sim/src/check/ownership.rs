@@ -11,6 +11,7 @@ use super::{Complaints, ledger::Ledger, spoken::Spoken};
 use crate::{
     clock::ms,
     events::{Event, Place, What, Who},
+    nemesis::LOADS,
     plan::{FaultKind, Plan, Protocol},
 };
 
@@ -49,6 +50,8 @@ pub(super) struct Ownership {
     members: BTreeMap<String, Who>,
     /// The present member id of each.
     names: BTreeMap<Who, String>,
+    /// When a coordinator that was loading its groups last answered a heartbeat of each: without a look at its members, as in Kafka.
+    renewed: BTreeMap<Who, Duration>,
     /// Members that were removed from the group since they were last given something: when and why.
     gone: BTreeMap<Who, (Duration, Why)>,
     /// When the coordinator last gave each member anything; below, all that it may hold since.
@@ -82,6 +85,14 @@ pub(super) struct Ownership {
     ended: BTreeMap<Who, Ended>,
     /// Calls of workers' handlers.
     calls: BTreeSet<(Who, u64)>,
+}
+
+/// Whether a coordinator may be loading its groups.
+fn is_loading(plan: &Plan, at: Duration) -> bool {
+    plan.faults.iter().any(|fault| {
+        let loads = ms(fault.at)..ms(fault.at) + LOADS;
+        matches!(fault.what, FaultKind::LoadGroups { .. }) && loads.contains(&at)
+    })
 }
 
 impl Ownership {
@@ -147,6 +158,9 @@ impl Ownership {
                 if let Some(first) = self.untold.get_mut(&(*who, place.clone())) {
                     *first = Some(first.unwrap_or(*offset).min(*offset));
                 }
+            }
+            What::HeartbeatSent { who } if is_loading(plan, at) => {
+                self.renewed.insert(*who, at);
             }
             What::CloseBegins { who, .. } => {
                 self.closing.insert(*who);
@@ -478,7 +492,10 @@ impl Ownership {
             let until = match why {
                 Why::Session | Why::Left => *gone,
                 // It learns of it from the answer to its next heartbeat; without an answer, its session expires.
-                Why::Unheard | Why::Forgotten => *gone + session,
+                Why::Unheard | Why::Forgotten => {
+                    let renewed = self.renewed.get(&who).copied().unwrap_or_default();
+                    renewed.max(*gone) + session
+                }
             };
             if at > until {
                 let since = at.saturating_sub(*gone).as_millis();
@@ -552,6 +569,14 @@ mod tests {
         let out = gone(Forged::begun().written(10..12, 0), "rebalance");
         out.clone().handed(M0, 10..11, 0).holds();
         out.wait(6_100).handed(M0, 10..11, 0).is_found("SAFE6");
+        // The plan of seed 26143937: its heartbeat was answered by a coordinator that was loading, which does not look whether it is a member.
+        let answered = |forged: Forged| {
+            let out = gone(forged.written(10..12, 0), "replaced").wait(3_000);
+            out.tell(What::HeartbeatSent { who: M0 }).wait(3_100).handed(M0, 10..11, 0)
+        };
+        let loads = |at| Forged::begun().fault(at, FaultKind::LoadGroups { broker: 1 });
+        answered(loads(3_000)).holds();
+        answered(loads(1)).is_found("SAFE6");
     }
 
     #[test]
