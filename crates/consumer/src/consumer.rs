@@ -264,11 +264,12 @@ impl Consumer {
     ///
     /// # Errors
     /// Errors that the client cannot recover from. An error with a [`partition`](Error::partition) stops that
-    /// partition alone, and is returned once. A [fatal](Error::is_fatal) one, as when a group refuses this
-    /// consumer, is returned by every call until its cause is gone, or until the application starts anew with
-    /// [`subscribe`](Self::subscribe) or [`assign`](Self::assign). Each call after the first waits for
-    /// `retry.backoff.ms` before it returns that error, or for `timeout` if that is shorter, so that a loop that
-    /// goes on after errors does not spin.
+    /// partition alone, and is returned once. A [fatal](Error::is_fatal) one is returned by every call until the
+    /// application starts anew with [`subscribe`](Self::subscribe) or [`assign`](Self::assign): what a member was
+    /// refused for (a fenced `group.instance.id`, no assignor in common) is not tried again by itself, unlike in
+    /// Java. What concerns a cluster or its coordinator as a whole (refused credentials, a missing right) also ends with its
+    /// cause. Each call after the first waits for `retry.backoff.ms` before it returns that error, or for
+    /// `timeout` if that is shorter, so that a loop that goes on after errors does not spin.
     pub async fn poll(&mut self, timeout: Duration) -> Result<Records> {
         self.poll_for(timeout).await
     }

@@ -205,7 +205,8 @@ impl Consumer {
 
     /// Logs, once, that this waits in vain: the application has chosen nothing to read. Java's `poll` throws.
     fn warn_if_nothing_to_read(&mut self) {
-        let is_idle = self.group == Group::Outside && self.delivery.owned().next().is_none();
+        let is_outside = self.group == Group::Outside || self.has_begun_to_unsubscribe();
+        let is_idle = is_outside && self.delivery.owned().next().is_none();
         if is_idle && !self.is_idle_logged {
             self.reporter.log(|| {
                 tracing::warn!("poll returns no records: nothing is subscribed to and no partition is assigned; call subscribe or assign");

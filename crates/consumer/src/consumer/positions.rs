@@ -161,7 +161,8 @@ impl Consumer {
     /// Moves the position of a partition to an offset or any other [`StartAt`]; the next record handed out is
     /// the one there, and no record fetched before is handed out. It may be called as soon as the partition
     /// is assigned, also from a listener (through its [`Handle`](crate::Handle)). A paused partition stays
-    /// paused. [`position`](Self::position) returns the new position at once after a seek to an offset.
+    /// paused. [`position`](Self::position) returns the new position at once after a seek to an offset. The
+    /// records there may have to wait for the end of a fetch that is under way, at most `fetch.max.wait.ms`.
     ///
     /// If the application gives no leader epoch for an offset, whatever log the leader has now is read, as in
     /// Java. But at the partition's position, or where everything before is finished, the epoch is known:

@@ -109,7 +109,7 @@ pub(super) fn committed_offsets(
         match answer {
             Ok(Some(offset)) => drop(found.insert(partition, offset)),
             Ok(None) => {}
-            Err(error) => return Err(unanswered(&partition, error, trouble)),
+            Err(error) => return Err(unanswered("the committed offset", &partition, error, trouble)),
         }
     }
     Ok(found)
@@ -127,13 +127,18 @@ pub(super) fn listed_offsets(
                 found.insert(partition, OffsetAndTimestamp { offset, timestamp, leader_epoch });
             }
             Ok(None) => {}
-            Err(error) => return Err(unanswered(&partition, error, trouble)),
+            Err(error) => return Err(unanswered("the offset", &partition, error, trouble)),
         }
     }
     Ok(found)
 }
 
-fn unanswered(partition: &TopicPartition, mut error: QueryError, trouble: Option<&CallError>) -> Error {
+fn unanswered(
+    what: &str,
+    partition: &TopicPartition,
+    mut error: QueryError,
+    trouble: Option<&CallError>,
+) -> Error {
     let late = match &mut error {
         QueryError::TimedOut(cause) => late(cause, trouble),
         _ => ErrorKind::Timeout,
@@ -148,7 +153,7 @@ fn unanswered(partition: &TopicPartition, mut error: QueryError, trouble: Option
         (QueryError::Failed(Cause::Call(error)), _) => Error::from(error.clone()).kind(),
         (QueryError::TimedOut(_) | QueryError::Failed(_), _) => late,
     };
-    let message = format!("the offset of {partition} is not known: {error}");
+    let message = format!("{what} of {partition} is not known: {error}");
     let failed = coded(Error::new(kind, message), error.code()).with_partition(partition.clone());
     match error {
         QueryError::TimedOut(Some(cause)) | QueryError::Failed(cause) => caused(failed, cause),
@@ -377,7 +382,8 @@ mod tests {
                 refused(ErrorCode::NotCoordinator).to_string(),
             ),
         ] {
-            let query = unanswered(&orders(), QueryError::TimedOut(cause.clone()), Some(&trouble));
+            let query =
+                unanswered("the offset", &orders(), QueryError::TimedOut(cause.clone()), Some(&trouble));
             let commit = not_committed(&orders(), CommitError::TimedOut(cause), Some(&trouble));
             for error in [query, commit] {
                 assert_eq!((error.kind(), error.is_retriable()), (kind, true), "{error}");
