@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use offtake::{Event, Handle, MembershipState, Stall};
+use offtake::{Consumer, Event, Handle, MembershipState, Stall};
 use offtake_broker::{ApiKey, Fault, FaultRule};
 
 use crate::support::{A_MOMENT, Events, Log, cluster, member, poll_for, poll_until, read, virtually};
@@ -220,5 +220,28 @@ fn an_application_that_hangs_or_is_refused_is_not_live() {
             let _ = consumer.poll(A_MOMENT).await;
         }
         assert_eq!(handle.health().membership, MembershipState::Failed);
+    });
+}
+
+#[test]
+fn m2_what_is_assigned_is_known_to_be_ours_until_the_session_may_have_expired() {
+    virtually(async {
+        let cluster = cluster(1).await;
+        let session = Duration::from_secs(10);
+        let mut by_hand = member(&cluster, "c").build().await.unwrap();
+        by_hand.assign([("orders", 0)]).await.unwrap();
+        read(&mut by_hand, 3).await;
+        let mut consumer = member(&cluster, "c").session_timeout(session).build().await.unwrap();
+        consumer.subscribe(["orders"]).await.unwrap();
+        read(&mut consumer, 3).await;
+        assert!(consumer.owns_assignment());
+        cluster.crash(1);
+        tokio::time::sleep(session / 2).await;
+        assert!(consumer.owns_assignment());
+        tokio::time::sleep(session).await;
+        assert!(!consumer.owns_assignment());
+        cluster.restart(1);
+        poll_until(&mut consumer, Consumer::owns_assignment).await;
+        assert!(by_hand.owns_assignment(), "no session is in it");
     });
 }
