@@ -868,3 +868,26 @@ fn committed_offsets_are_asked_for_together_while_the_coordinator_has_enough_to_
     assert_eq!(sim.events(), expected);
     sim.quiet();
 }
+
+#[test]
+fn b3_a_committed_offset_that_was_asked_for_by_name_is_asked_for_again_when_the_topic_has_an_id() {
+    for wakes in 0..4 {
+        let mut sim = Sim::new(|_| {});
+        let known = std::mem::take(&mut sim.cluster.topics);
+        sim.assign([(orders(0), StartAt::Committed), (orders(1), StartAt::Committed)]);
+        let by_name = sim.transmit();
+        let answers = [(orders(0), 7, 0, ErrorCode::None), (orders(1), -1, -1, ErrorCode::None)];
+        sim.answer(&by_name, 9, fetched(answers));
+        // No metadata for a while: there is no leader to ask.
+        for _ in 0..wakes {
+            sim.quiet();
+            sim.wake();
+        }
+        sim.quiet();
+        sim.events();
+        sim.cluster.topics = known;
+        sim.offsets.handle_cluster(sim.now, &sim.cluster);
+        let again = sim.transmit();
+        assert_eq!(fetch_names(&again), [orders(0), orders(1)], "after {wakes} waits");
+    }
+}
