@@ -31,6 +31,8 @@ const LAST_COMMIT_REPEATS: Duration = Duration::from_secs(5);
 /// The longest wait before a coordinator that has moved is looked up again (`retry.backoff.max.ms`).
 const BACKOFF: Duration = Duration::from_secs(1);
 const FIND_COORDINATOR: i16 = 10;
+const JOIN_GROUP: i16 = 11;
+const SYNC_GROUP: i16 = 14;
 /// The requests for which `close` waits in turn.
 const CLOSE_TRIPS: u64 = 4;
 
@@ -41,6 +43,8 @@ pub(super) struct Liveness {
     /// While a process was stopped, no time passed for it.
     frozen: BTreeMap<usize, Duration>,
     listening: BTreeMap<Who, Duration>,
+    /// When each sent a SyncGroup that is not answered yet: until all members of the generation are there, no commit is accepted.
+    syncing: BTreeMap<Who, Duration>,
     members: BTreeMap<String, Who>,
     ended: BTreeSet<Who>,
     /// Members whose generation is not that of the classic group which their group became.
@@ -57,6 +61,9 @@ impl Liveness {
     pub(super) fn feed(&mut self, plan: &Plan, spoken: &Spoken, event: &Event, complaints: &mut Complaints) {
         let at = event.at;
         self.downgrades(plan, spoken, &event.what);
+        if let What::GroupAssigned { member, .. } = &event.what {
+            self.synced(at, self.members.get(member).copied());
+        }
         match &event.what {
             What::PollBegins { who, timeout } => {
                 self.polls.insert(*who, (at, *timeout));
@@ -78,6 +85,10 @@ impl Liveness {
                 self.ended.insert(*who);
                 self.returned(at, *who, false, complaints);
             }
+            What::Request { api: SYNC_GROUP, client, .. } => {
+                self.syncing.extend(Who::parse(client).map(|who| (who, at)));
+            }
+            What::Request { api: JOIN_GROUP, client, .. } => self.synced(at, Who::parse(client)),
             What::Request { api: FIND_COORDINATOR, client, .. } => {
                 if let Some((_, needs)) = Who::parse(client).and_then(|who| self.closes.get_mut(&who)) {
                     *needs += BACKOFF;
@@ -170,6 +181,14 @@ impl Liveness {
                 self.outdated.extend(Who::parse(client));
             }
             _ => {}
+        }
+    }
+
+    /// A SyncGroup was answered: with an assignment, or so that the member joins again. The last commit of a close waited for that.
+    fn synced(&mut self, at: Duration, who: Option<Who>) {
+        let Some((who, since)) = who.and_then(|who| Some((who, self.syncing.remove(&who)?))) else { return };
+        if let Some((began, needs)) = self.closes.get_mut(&who) {
+            *needs += at.saturating_sub(since.max(*began));
         }
     }
 
@@ -274,6 +293,15 @@ mod tests {
         looks_up(10, 10).holds();
         looks_up(10, 2_000).is_found("LIVE7");
         looks_up(13, 10).is_found("LIVE7");
+        // The plan of seed 26161083: its last commit waits for the members that its generation lacks.
+        let syncs = |api, waits, took| {
+            let begun = Forged::begun().wait(500).tell(What::CloseBegins { who: M0, timeout: ms(10_000) });
+            let joins = begun.tell(asks(api)).wait(waits).tell(asks(super::JOIN_GROUP));
+            joins.wait(took).tell(What::CloseEnds { who: M0 })
+        };
+        syncs(super::SYNC_GROUP, 5_000, 50).holds();
+        syncs(super::SYNC_GROUP, 50, 5_000).is_found("LIVE7");
+        syncs(13, 5_000, 50).is_found("LIVE7");
         // It also waits for its listener.
         let listens =
             What::ListenerBegins { who: M0, call: Call::Revoked, places: Vec::new(), generation: 1 };
