@@ -266,9 +266,9 @@ impl Consumer {
     /// Errors that the client cannot recover from. An error with a [`partition`](Error::partition) stops that
     /// partition alone, and is returned once. A [fatal](Error::is_fatal) one is returned by every call until the
     /// application starts anew with [`subscribe`](Self::subscribe) or [`assign`](Self::assign): what a member was
-    /// refused for (a fenced `group.instance.id`, no assignor in common) is not tried again by itself, unlike in
-    /// Java. What concerns a cluster or its coordinator as a whole (refused credentials, a missing right) also ends with its
-    /// cause. Each call after the first waits for `retry.backoff.ms` before it returns that error, or for
+    /// refused for (a fenced `group.instance.id`, no assignor in common) is not tried again by itself. What
+    /// concerns the cluster or the coordinator as a whole (refused credentials, a missing right) also ends with
+    /// its cause. Each call after the first waits for `retry.backoff.ms` before it returns that error, or for
     /// `timeout` if that is shorter, so that a loop that goes on after errors does not spin.
     pub async fn poll(&mut self, timeout: Duration) -> Result<Records> {
         self.poll_for(timeout).await
@@ -298,11 +298,10 @@ impl Consumer {
             None => {
                 polling.consumer.release_freed();
                 polling.consumer.is_woken = false;
-                let waits_for_listener = polling.consumer.running.is_some();
-                match polling.consumer.current_fatal().filter(|_| !waits_for_listener) {
-                    Some(error) => Err(error),
-                    None => Ok(polling.consumer.delivery.nothing()),
-                }
+                let consumer = &mut *polling.consumer;
+                let waits_for_listener = consumer.running.is_some();
+                let fatal = if waits_for_listener { None } else { consumer.return_fatal() };
+                fatal.map_or_else(|| Ok(consumer.delivery.nothing()), Err)
             }
         }
     }

@@ -55,8 +55,8 @@ impl Health {
     /// Whether it works: it is a member of its group, or has manually assigned partitions; and the cluster
     /// responds. For a readiness probe.
     ///
-    /// A member in a rebalance is ready, as it stays in the group; so is one without any assigned partition. Partitions
-    /// that an error has stopped do not count: `poll` has returned their errors, each once.
+    /// A member in a rebalance is ready, as it stays in the group; so is one without any assigned partition.
+    /// Partitions that an error has stopped do not count: `poll` has returned their errors, each once.
     pub fn is_ready(&self) -> bool {
         self.why_not_ready().is_none()
     }

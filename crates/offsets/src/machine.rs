@@ -487,10 +487,10 @@ impl Offsets {
         max_version: Option<i16>,
     ) -> Transmit {
         let timeout = self.config.request_timeout;
-        // The driver answers at `timeout`; the margin is for a driver that forgot.
         if let Some(kind) = what.lookup() {
             *self.lookup_counts.entry((kind, of)).or_default() += 1;
         }
+        // The driver answers at `timeout`; the margin is for a driver that forgot.
         self.calls.insert(id, OutstandingCall { what, of, deadline: after(after(now, timeout), timeout) });
         Transmit { id, to: Target::Broker(of), request, max_version, timeout, prompt: None }
     }

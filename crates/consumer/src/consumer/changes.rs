@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     ops::RangeInclusive,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -94,27 +94,27 @@ impl Consumer {
         None
     }
 
-    /// The fatal error, which is returned now. A consumer with manually assigned partitions keeps reading while
-    /// it receives data, whatever its group or some broker reports.
-    pub(super) fn current_fatal(&mut self) -> Option<Error> {
+    /// Ready with the fatal error when it may be returned, or with nothing if there is none. It is returned again only
+    /// after a while: an application that polls on after errors would otherwise leave its thread to nobody, not
+    /// even to the engine. A consumer with manually assigned partitions keeps reading while it receives data,
+    /// whatever its group or some broker reports.
+    pub(super) fn poll_fatal(&mut self, cx: &mut Context<'_>) -> Poll<Option<Error>> {
         if self.group == Group::Outside && !self.taken.data.is_empty() {
             self.fatal = None;
         }
+        let returned_at = self.fatal.as_ref().and_then(|fatal| fatal.returned_at);
+        if let Some(returned_at) = returned_at.filter(|_| !self.is_woken) {
+            let pause = self.handle.config.client.retry_backoff.max(SHORTEST_PAUSE);
+            ready!(self.fatal_alarm.poll(cx, clock::later(returned_at, pause)));
+        }
+        Poll::Ready(self.return_fatal())
+    }
+
+    /// The fatal error, which is returned now.
+    pub(super) fn return_fatal(&mut self) -> Option<Error> {
         let fatal = self.fatal.as_mut()?;
         fatal.returned_at = Some(clock::now());
         Some(fatal.error.clone())
-    }
-
-    /// Ready when the fatal error may be returned again, if there is one: an application that polls on after
-    /// errors would otherwise leave its thread to nobody, not even to the engine.
-    pub(super) fn poll_fatal_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let returned_at = self.fatal.as_ref().and_then(|fatal| fatal.returned_at);
-        let reads_on = self.group == Group::Outside && !self.taken.data.is_empty();
-        let Some(returned_at) = returned_at.filter(|_| !reads_on && !self.is_woken) else {
-            return Poll::Ready(());
-        };
-        let pause = self.handle.config.client.retry_backoff.max(SHORTEST_PAUSE);
-        self.fatal_alarm.poll(cx, clock::later(returned_at, pause))
     }
 
     /// Takes the inbox's contents. A fatal error among them is dropped if the application now starts anew;

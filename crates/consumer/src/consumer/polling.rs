@@ -173,8 +173,7 @@ impl Consumer {
                 Poll::Pending if !self.inbox.is_empty() => return Poll::Pending,
                 Poll::Pending => {}
             }
-            ready!(self.poll_fatal_pause(cx));
-            if let Some(fatal) = self.current_fatal() {
+            if let Some(fatal) = ready!(self.poll_fatal(cx)) {
                 return Poll::Ready(Err(fatal));
             }
             // For example after a pause of the process: the engine checks the membership and says when to

@@ -33,8 +33,9 @@ impl Consumer {
     /// consumer waits for a topic that does not exist. Records of a topic that the list leaves out are handed out
     /// until the group has revoked its partitions.
     ///
-    /// It first waits for the end of an [`unsubscribe`](Self::unsubscribe) whose future was dropped. If its own future is dropped while it
-    /// waits for that, it has no effect; later, the subscription is in force nevertheless.
+    /// It first waits for the end of an [`unsubscribe`](Self::unsubscribe) whose future was dropped. If its own
+    /// future is dropped while it waits for that, it has no effect; later, the subscription is in force
+    /// nevertheless.
     ///
     /// # Errors
     /// `Misuse` without a `group.id`, while partitions are assigned manually, for an empty name, and for one
@@ -159,8 +160,9 @@ impl Consumer {
     /// everything and leaves the group. Commit and listener have `default.api.timeout.ms`, or
     /// `max.poll.interval.ms` if that is shorter.
     ///
-    /// If its future is dropped once the commit and the listener have begun, the rest goes on in the next call, also in `poll`; nothing is
-    /// subscribed to any more. Dropped before that, while it waits for an earlier change, it has no effect.
+    /// If its future is dropped once the commit and the listener have begun, the rest goes on in the next call,
+    /// also in `poll`; nothing is subscribed to any more. Dropped before that, while it waits for an earlier
+    /// change, it has no effect.
     pub async fn unsubscribe(&mut self) -> Result<()> {
         let _ = self.finish_subscribing().await; // of a dropped call
         // After that time the group would refuse a commit.
@@ -199,7 +201,8 @@ impl Consumer {
         Ok(())
     }
 
-    /// The topics that were subscribed to by name, in order. None once an [`unsubscribe`](Self::unsubscribe) has begun to give them up.
+    /// The topics that were subscribed to by name, in order. None once an [`unsubscribe`](Self::unsubscribe) has
+    /// begun to give them up.
     pub fn subscription(&self) -> Vec<Topic> {
         if self.has_begun_to_unsubscribe() { Vec::new() } else { self.subscribed.iter().cloned().collect() }
     }

@@ -96,8 +96,9 @@ impl Engine {
                 self.offsets.on_coordinator_lookup_failed(now, &results::lookup_refused(code));
             }
             coordinator::Event::Unsupported(error) => {
+                let group = self.config.group_id.as_deref().unwrap_or_default();
                 self.fail_fatally(
-                    error.clone().into(),
+                    results::coordinator_unsupported(group, &error),
                     "every poll of a subscribed consumer fails until a broker knows it; trying again",
                 );
                 self.offsets.on_coordinator_lookup_failed(now, &Cause::Call(error));

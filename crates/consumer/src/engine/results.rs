@@ -244,6 +244,12 @@ pub(super) fn coordinator_refused(group: &str, code: ErrorCode) -> Error {
     Error::new(ErrorKind::Group, message).with_code(code)
 }
 
+/// An error of the group: partitions that were assigned manually are read without a coordinator.
+pub(super) fn coordinator_unsupported(group: &str, error: &CallError) -> Error {
+    let message = format!("the coordinator of group {group} cannot be found: {error}");
+    Error::new(ErrorKind::Group, message).caused_by(error.clone())
+}
+
 fn authorization_or(code: Option<ErrorCode>, kind: ErrorKind) -> ErrorKind {
     match code {
         Some(ErrorCode::TopicAuthorizationFailed | ErrorCode::GroupAuthorizationFailed) => {

@@ -1,10 +1,10 @@
-//! Tests of how long closing takes.
+//! Tests of how long closing takes, and of unsubscribing.
 
 use std::time::Duration;
 
-use offtake::{ErrorKind, Listener, ListenerFuture, Rebalance};
+use offtake::{ErrorKind, Listener, ListenerFuture, MembershipState, Rebalance};
 use offtake_broker::{ApiKey, Fault, FaultRule};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::support::{A_MOMENT, Log, cluster, member, poll_for, read, virtually};
 
@@ -95,5 +95,35 @@ fn n1_a_close_that_a_listener_waits_for_names_no_limit_that_nobody_set() {
         assert!(consumer.poll(A_MOMENT).await.is_err());
         assert_eq!(log.with("limit=0ns"), [""; 0]);
         assert_eq!(log.with("no time was left for the handling").len(), 1, "{:?}", log.lines());
+    });
+}
+
+#[test]
+fn an_unsubscribe_that_is_dropped_in_the_middle_goes_on_in_later_polls_and_is_shown() {
+    virtually(async {
+        let (log, _guard) = Log::start();
+        let cluster = cluster(2).await;
+        let mut consumer = member(&cluster, "c").build().await.unwrap();
+        consumer.subscribe("orders").await.unwrap();
+        read(&mut consumer, 6).await;
+        assert!(timeout(Duration::ZERO, consumer.unsubscribe()).await.is_err(), "its commit takes a while");
+        assert!(consumer.subscription().is_empty());
+        for _ in 0..10 {
+            assert!(consumer.poll(A_MOMENT).await.unwrap().is_empty());
+        }
+        assert_eq!(consumer.assignment(), []);
+        assert_eq!(consumer.handle().health().membership, MembershipState::NotSubscribed);
+        assert_eq!(log.with("nothing is subscribed to").len(), 1, "{:#?}", log.lines());
+        // What was finished is committed: it comes no second time.
+        consumer.subscribe("orders").await.unwrap();
+        assert_eq!(consumer.subscription().len(), 1);
+        cluster.produce("orders", 0, None, Some(b"more")).unwrap();
+        let records = loop {
+            let records = consumer.poll(A_MOMENT).await.unwrap();
+            if !records.is_empty() {
+                break records;
+            }
+        };
+        assert_eq!(records.len(), 1);
     });
 }

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use offtake::{
-    Consumer, ErrorKind, Event, Handover, Listener, ListenerFuture, MembershipState, Next, Rebalance,
-    Records, StartAt, TopicPartition,
+    Consumer, ErrorKind, Event, Handover, Listener, ListenerFuture, Next, Rebalance, Records, StartAt,
+    TopicPartition,
 };
 use offtake_broker::{ApiKey, Cluster, Fault, FaultRule};
-use tokio::time::timeout;
 
-use crate::support::{A_MOMENT, Events, Log, cluster, member, read, virtually};
+use crate::support::{A_MOMENT, Events, cluster, member, read, virtually};
 
 /// A member that has read all of two partitions, up to the point where it has to give up one of them to a
 /// second member, or both.
@@ -259,35 +258,5 @@ fn h2_d9_failing_commits_hold_a_handover_up_until_its_deadline_at_most() {
                 "default.api.timeout.ms is the commit's limit"
             );
         }
-    });
-}
-
-#[test]
-fn an_unsubscribe_that_is_dropped_in_the_middle_goes_on_in_later_polls_and_is_shown() {
-    virtually(async {
-        let (log, _guard) = Log::start();
-        let cluster = cluster(2).await;
-        let mut consumer = member(&cluster, "c").build().await.unwrap();
-        consumer.subscribe("orders").await.unwrap();
-        read(&mut consumer, 6).await;
-        assert!(timeout(Duration::ZERO, consumer.unsubscribe()).await.is_err(), "its commit takes a while");
-        assert!(consumer.subscription().is_empty());
-        for _ in 0..10 {
-            assert!(consumer.poll(A_MOMENT).await.unwrap().is_empty());
-        }
-        assert_eq!(consumer.assignment(), []);
-        assert_eq!(consumer.handle().health().membership, MembershipState::NotSubscribed);
-        assert_eq!(log.with("nothing is subscribed to").len(), 1, "{:#?}", log.lines());
-        // What was finished is committed: it comes no second time.
-        consumer.subscribe("orders").await.unwrap();
-        assert_eq!(consumer.subscription().len(), 1);
-        cluster.produce("orders", 0, None, Some(b"more")).unwrap();
-        let records = loop {
-            let records = consumer.poll(A_MOMENT).await.unwrap();
-            if !records.is_empty() {
-                break records;
-            }
-        };
-        assert_eq!(records.len(), 1);
     });
 }

@@ -1,7 +1,7 @@
 //! Tests of where a partition starts: committed, requested, or by policy; and that no error counts as
 //! "nothing committed".
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use crate::support::*;
 use offtake_machine::{
@@ -778,14 +778,17 @@ fn input50_partitions_that_wait_cost_nothing_while_they_wait() {
     }
 }
 
+/// Adds partitions that broker 1 leads.
+fn add_led_by_one(sim: &mut Sim, partitions: Range<i32>) {
+    let orders = sim.cluster.topics.get_mut("orders").unwrap();
+    orders.partitions.extend(partitions.map(|index| (index, PartitionInfo::new(Some(BrokerId(1)), Some(5)))));
+    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+}
+
 #[test]
 fn lookups_of_one_seek_after_another_share_requests_while_their_leader_has_enough_to_answer() {
     let mut sim = Sim::new(|_| {});
-    for index in 4..20 {
-        let info = PartitionInfo::new(Some(BrokerId(1)), Some(5));
-        sim.cluster.topics.get_mut("orders").unwrap().partitions.insert(index, info);
-    }
-    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+    add_led_by_one(&mut sim, 4..20);
     sim.assign((0..20).map(|index| (orders(index), StartAt::Offset(Position::at(0)))));
     sim.events();
     let mut sent = Vec::new();
@@ -819,11 +822,7 @@ fn lookups_of_one_seek_after_another_share_requests_while_their_leader_has_enoug
 #[test]
 fn what_waits_for_a_leader_that_may_be_gone_is_not_asked_of_it_but_of_the_next() {
     let mut sim = Sim::new(|_| {});
-    for index in 4..10 {
-        let info = PartitionInfo::new(Some(BrokerId(1)), Some(5));
-        sim.cluster.topics.get_mut("orders").unwrap().partitions.insert(index, info);
-    }
-    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+    add_led_by_one(&mut sim, 4..10);
     sim.assign((4..10).map(|index| (orders(index), StartAt::Offset(Position::at(0)))));
     let mut sent = Vec::new();
     for index in 4..10 {

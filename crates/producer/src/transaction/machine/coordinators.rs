@@ -65,13 +65,11 @@ impl Transactions {
                         format!("transactional id {}: coordinator lookup failed: {code}", self.config.id);
                     self.end_for_good(Error::new(ErrorKind::Refused, text).with_code(code));
                 }
-                coordinator::Event::Unsupported(error) | coordinator::Event::LookupFailed(error)
-                    if !error.is_retriable() =>
-                {
-                    self.end_for_good(error.into());
+                coordinator::Event::LookupFailed(error) if error.is_retriable() => {
+                    self.note_error(&error.to_string());
                 }
                 coordinator::Event::Unsupported(error) | coordinator::Event::LookupFailed(error) => {
-                    self.note_error(&error.to_string())
+                    self.end_for_good(error.into());
                 }
             }
         }
@@ -96,14 +94,12 @@ impl Transactions {
                     };
                     self.fail(now, Error::new(kind, text).with_code(code));
                 }
-                coordinator::Event::Unsupported(error) | coordinator::Event::LookupFailed(error)
-                    if !error.is_retriable() =>
-                {
-                    self.group = None;
-                    self.fail(now, error.into());
+                coordinator::Event::LookupFailed(error) if error.is_retriable() => {
+                    self.note_error(&error.to_string());
                 }
                 coordinator::Event::Unsupported(error) | coordinator::Event::LookupFailed(error) => {
-                    self.note_error(&error.to_string())
+                    self.group = None;
+                    self.fail(now, error.into());
                 }
             }
         }
