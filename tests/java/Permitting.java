@@ -1,5 +1,6 @@
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.util.List;
+import java.util.concurrent.TimeUnit;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.ScramCredentialInfo;
 import org.apache.kafka.clients.admin.ScramMechanism;
@@ -23,26 +24,25 @@ final class Permitting {
     /** From now on it is refused; everything else that can be done to it stays allowed. */
     static ObjectNode forbid(Tool.Call call) throws Exception {
         AclBinding rest = binding(call, "User:*", AclOperation.ALL, AclPermissionType.ALLOW);
-        Clients.admin(call.bootstrap).createAcls(List.of(rest, refusal(call))).all().get();
+        create(call, List.of(rest, refusal(call)));
         return Tool.JSON.createObjectNode();
     }
 
     /** From now on it is allowed again. */
     static ObjectNode permit(Tool.Call call) throws Exception {
-        Admin admin = Clients.admin(call.bootstrap);
-        admin.deleteAcls(List.of(refusal(call).toFilter())).all().get();
+        delete(call, refusal(call));
         return Tool.JSON.createObjectNode();
     }
 
     /** Allows it to {@code principal}, in a cluster that denies everything not allowed. */
     static ObjectNode grant(Tool.Call call) throws Exception {
-        Clients.admin(call.bootstrap).createAcls(List.of(permission(call))).all().get();
+        create(call, List.of(permission(call)));
         return Tool.JSON.createObjectNode();
     }
 
     /** Ends a grant. */
     static ObjectNode withdraw(Tool.Call call) throws Exception {
-        Clients.admin(call.bootstrap).deleteAcls(List.of(permission(call).toFilter())).all().get();
+        delete(call, permission(call));
         return Tool.JSON.createObjectNode();
     }
 
@@ -54,6 +54,30 @@ final class Permitting {
             new UserScramCredentialUpsertion(call.text("name"), info, call.text("password"));
         Clients.admin(call.bootstrap).alterUserScramCredentials(List.of(user)).all().get();
         return Tool.JSON.createObjectNode();
+    }
+
+    private static void create(Tool.Call call, List<AclBinding> bindings) throws Exception {
+        Clients.admin(call.bootstrap).createAcls(bindings).all().get();
+        for (AclBinding binding : bindings) {
+            await(call, binding, true);
+        }
+    }
+
+    private static void delete(Tool.Call call, AclBinding binding) throws Exception {
+        Clients.admin(call.bootstrap).deleteAcls(List.of(binding.toFilter())).all().get();
+        await(call, binding, false);
+    }
+
+    /** The controller has decided; the brokers, of which tests of permissions have one, apply it a moment later. */
+    private static void await(Tool.Call call, AclBinding binding, boolean exists) throws Exception {
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(60);
+        Admin admin = Clients.admin(call.bootstrap);
+        while (admin.describeAcls(binding.toFilter()).values().get().isEmpty() == exists) {
+            if (System.nanoTime() > deadline) {
+                throw new IllegalStateException("the broker has not applied " + binding);
+            }
+            Thread.sleep(10);
+        }
     }
 
     private static AclBinding refusal(Tool.Call call) {

@@ -98,10 +98,7 @@ impl Offsets {
                 Ok(Some(listed)) => self.on_listed_offset(&partition, then, listed),
                 // No record has that timestamp or a later one: the partition starts at the end, as in Java.
                 Ok(None) => {
-                    self.look_up_next(
-                        &partition,
-                        Lookup::Listed { spec: OffsetSpec::Latest, then: AfterListing::Start },
-                    );
+                    self.look_up_next(&partition, Lookup::Listed { spec: OffsetSpec::Latest, then });
                 }
                 Err(cause) => self.on_leader_failure(now, &partition, cause, &backoffs),
             }
@@ -120,9 +117,13 @@ impl Offsets {
             AfterListing::StartAtLeast { offset, .. } if here.offset < offset => {
                 self.start(partition, Position::at(offset))
             }
-            AfterListing::Start | AfterListing::StartBefore(_) | AfterListing::StartAtLeast { .. } => {
-                self.start(partition, here)
+            AfterListing::StartAtMost(offset) if offset < here.offset => {
+                self.start(partition, Position::at(offset))
             }
+            AfterListing::Start
+            | AfterListing::StartAtMost(_)
+            | AfterListing::StartBefore(_)
+            | AfterListing::StartAtLeast { .. } => self.start(partition, here),
         }
     }
 

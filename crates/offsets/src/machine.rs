@@ -15,7 +15,6 @@ use crate::{
     Cause, Config, Event, QueryId,
     commits::Commits,
     committing::AutoCommit,
-    event::ResetReason,
     lookups::Lookups,
     partition::{Lookup, Partition, Phase, Resolving},
     queries::Queries,
@@ -307,17 +306,17 @@ impl Offsets {
             return self.emit(Event::LogGone { partition, token });
         };
         let (lookup, reset) = (*lookup, *reset);
-        self.begin_new_log(&partition);
         let old_offset = match (lookup, reset) {
             (Lookup::Validation { position }, _) => Some(position.offset),
             (_, Some((_, from))) => from,
             _ => None,
         };
         match old_offset {
-            Some(from) => {
-                self.apply_reset_policy(now, &partition, ResetReason::TopicRecreated, Some(from), true, None)
+            Some(from) => self.reset_in_new_log(now, &partition, from, None),
+            None => {
+                self.begin_new_log(&partition);
+                self.look_up_next(&partition, lookup.in_another_log());
             }
-            None => self.look_up_next(&partition, lookup.in_another_log()),
         }
     }
 

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use offtake_machine::{Position, Token, TopicPartition, after};
+use offtake_machine::{OffsetSpec, Position, Token, TopicPartition, after};
 use offtake_wire::Uuid;
 
 use crate::{
     Event, FinishedError, Offsets, ResetReason, SeekError, StartAt,
     config::StartPlace,
-    partition::{Lookup, Partition, Phase},
+    partition::{AfterListing, Lookup, Partition, Phase},
 };
 
 impl Offsets {
@@ -160,9 +160,27 @@ impl Offsets {
             if self.partitions.get(partition).is_some_and(|state| state.is_by_id) {
                 return self.resolve(partition, Lookup::Validation { position }, false, None, not_before);
             }
-            self.begin_new_log(partition);
-            let reason = ResetReason::TopicRecreated;
-            self.apply_reset_policy(now, partition, reason, Some(position.offset), true, not_before);
+            self.reset_in_new_log(now, partition, position.offset, not_before);
+        }
+    }
+
+    /// The policy decides where the partition continues in the new log of its topic, unless a reset has found its place there already: the
+    /// policy `latest`, applied once more, would skip the records in between.
+    pub(crate) fn reset_in_new_log(
+        &mut self,
+        now: Instant,
+        partition: &TopicPartition,
+        from: i64,
+        not_before: Option<Instant>,
+    ) {
+        self.begin_new_log(partition);
+        self.apply_reset_policy(now, partition, ResetReason::TopicRecreated, Some(from), true, not_before);
+        let Some(state) = self.partitions.get_mut(partition) else { return };
+        if let (Some(offset), Some(waiting)) = (state.reset_to.take(), state.resolving_mut())
+            && let Lookup::Listed { spec: OffsetSpec::Latest | OffsetSpec::Timestamp(_), then } =
+                &mut waiting.lookup
+        {
+            *then = AfterListing::StartAtMost(offset);
         }
     }
 

@@ -44,6 +44,9 @@ pub(crate) struct Partition {
     returned: Option<Position>,
     /// How often in a row `fetch` returned it at the position where it started.
     pub(crate) no_progress_count: u32,
+    /// Where the last reset has moved it, or what is finished since, if that may be an offset in the log of a topic created again, whose id the
+    /// metadata do not show yet.
+    pub(crate) reset_to: Option<i64>,
     /// When its position was last out of range, and how often in a row that happened soon after the previous
     /// time.
     out_of_range: Option<(Instant, u32)>,
@@ -91,6 +94,8 @@ pub(crate) enum AfterListing {
     Start,
     /// Start this many offsets before it, if there are as many.
     StartBefore(u64),
+    /// Start there, or at this offset if that is earlier.
+    StartAtMost(i64),
     /// It is the first offset: start there or at `offset` (`records` before the end), whichever is later.
     StartAtLeast { offset: i64, records: u64 },
 }
@@ -125,6 +130,7 @@ impl Partition {
             started: None,
             returned: None,
             no_progress_count: 0,
+            reset_to: None,
             out_of_range: None,
         }
     }
@@ -139,7 +145,8 @@ impl Partition {
     /// is not known.
     pub(crate) fn discard_old_log(&mut self) {
         self.first_seek_of_log = self.token.seek.saturating_add(1);
-        self.finished = None;
+        let finished = self.finished.take().map(|finished| finished.offset);
+        self.reset_to = self.reset_to.map(|to| finished.map_or(to, |finished| finished.max(to)));
         self.committed = None;
         self.rewound = None;
         self.refused = false;

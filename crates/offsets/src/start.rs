@@ -45,6 +45,7 @@ impl Offsets {
     pub(crate) fn resolve_start(&mut self, now: Instant, partition: &TopicPartition, at: StartAt) {
         if let Some(state) = self.partitions.get_mut(partition) {
             state.asked_by_name = None;
+            state.reset_to = None;
         }
         let (committed, place) = at.parts();
         match (committed, &self.config.group) {
@@ -217,6 +218,13 @@ impl Offsets {
             self.emit(Event::Reset { partition: partition.clone(), token, from, to, reason, skipped });
         }
         self.emit(Event::Start { partition: partition.clone(), token, position });
+        if let Some((reason, from)) = reset
+            && may_be_in_new_log(reason, from, position.offset)
+            && let Some(state) = self.partitions.get_mut(partition)
+        {
+            state.reset_to = Some(position.offset);
+            self.apply_remedy(Remedy::RefreshMetadata, None);
+        }
     }
 
     // ---- requests ------------------------------------------------------------------------------------------------
@@ -367,6 +375,15 @@ impl Offsets {
                 self.for_leaders.push_back(transmit);
             }
         }
+    }
+}
+
+/// Whether a reset may have another cause than it says: the topic was deleted and created again, and the leader knows it before the metadata do.
+fn may_be_in_new_log(reason: ResetReason, from: Option<i64>, to: i64) -> bool {
+    match reason {
+        ResetReason::OutOfRange => from.is_some_and(|from| to < from),
+        ResetReason::EpochUnknown => true,
+        ResetReason::NothingCommitted | ResetReason::TopicRecreated | ResetReason::Asked => false,
     }
 }
 

@@ -726,7 +726,11 @@ impl Sim {
 
 /// As [`Sim::flowing`], with known metadata; 1000 is finished, and 990 is committed.
 fn flowing_far() -> (Sim, Token) {
-    let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::Earliest);
+    flowing_far_under(ResetPolicy::Earliest)
+}
+
+fn flowing_far_under(reset: ResetPolicy) -> (Sim, Token) {
+    let (mut sim, token) = Sim::flowing(|c| c.reset = reset);
     sim.offsets.handle_cluster(sim.now, &sim.cluster);
     sim.finish(token, 990);
     sim.offsets.request_auto_commit(sim.now);
@@ -775,6 +779,75 @@ fn b3_offsets_of_a_deleted_log_are_not_committed_to_the_new_one() {
     sim.accept(&commit);
     let id = sim.commit_at(new, 7);
     assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 7, -1)], "{id:?}");
+}
+
+/// As [`flowing_far_under`] that policy, and the position `from` was out of range: the leader lists `to`.
+fn reset_in_place(reset: ResetPolicy, from: i64, to: i64) -> (Sim, Token) {
+    let (mut sim, token) = flowing_far_under(reset);
+    sim.offsets.on_out_of_range(sim.now, &orders(0), token, Position::at(from));
+    let list = sim.transmit();
+    sim.answer(&list, 7, lists(orders(0), to));
+    let rewinds = sim.offsets.rewinds(&orders(0));
+    sim.offsets.confirm_rewind(&orders(0), token, rewinds);
+    (sim, token)
+}
+
+/// The metadata show that `orders` has been created again, `fetch` returns it at `at`, and the leader lists `end`. Returns where it starts.
+fn starts_in_new_log(sim: &mut Sim, token: Token, at: i64, end: i64) -> i64 {
+    sim.events();
+    let topic = sim.cluster.topics.get_mut("orders").unwrap();
+    topic.id = if topic.id == OLD { NEW } else { OLD };
+    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+    assert_eq!(sim.events(), [Event::LogGone { partition: orders(0), token }]);
+    sim.offsets.on_topic_recreated(sim.now, &orders(0), token, Position::at(at));
+    let list = sim.transmit();
+    sim.answer(&list, 7, lists(orders(0), end));
+    let new = sim.token(0);
+    assert_ne!(new, token);
+    match sim.events().pop() {
+        Some(Event::Start { token, position, .. }) if token == new => position.offset,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The leader knows of the new log before the metadata do: what a reset found there is not skipped by a second one (seed 26150856).
+#[test]
+fn b3_a_position_that_a_reset_found_in_the_new_log_is_not_reset_to_its_end_again() {
+    for reset in [ResetPolicy::Latest, ResetPolicy::ByDuration(Duration::ZERO)] {
+        let (mut sim, token) = reset_in_place(reset, 1000, 20);
+        assert_eq!(sim.events().last(), Some(&Event::RefreshMetadata), "they may be old");
+        assert_eq!(starts_in_new_log(&mut sim, token, 45, 80), 20);
+
+        let (mut sim, token) = reset_in_place(reset, 1000, 20);
+        sim.finish(token, 30);
+        assert_eq!(starts_in_new_log(&mut sim, token, 45, 80), 30, "from where all before is finished");
+
+        // The log was truncated, and the topic was created again later.
+        let (mut sim, token) = reset_in_place(reset, 1000, 20);
+        assert_eq!(starts_in_new_log(&mut sim, token, 45, 7), 7);
+    }
+}
+
+#[test]
+fn b3_the_policy_alone_decides_in_a_new_log_after_other_moves() {
+    // Retention had deleted the records.
+    let (mut sim, token) = reset_in_place(ResetPolicy::Latest, 1000, 1200);
+    assert!(!sim.events().contains(&Event::RefreshMetadata));
+    assert_eq!(starts_in_new_log(&mut sim, token, 1250, 2000), 2000);
+
+    // The application has moved it since.
+    let (mut sim, _) = reset_in_place(ResetPolicy::Latest, 1000, 20);
+    let token = sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(3))).unwrap();
+    assert_eq!(starts_in_new_log(&mut sim, token, 45, 80), 80);
+
+    let (mut sim, token) = reset_in_place(ResetPolicy::Earliest, 1000, 20);
+    assert_eq!(starts_in_new_log(&mut sim, token, 45, 0), 0);
+
+    // A third log owes nothing to what was found in the second.
+    let (mut sim, token) = reset_in_place(ResetPolicy::Latest, 1000, 20);
+    assert_eq!(starts_in_new_log(&mut sim, token, 45, 80), 20);
+    let token = sim.token(0);
+    assert_eq!(starts_in_new_log(&mut sim, token, 45, 80), 80);
 }
 
 /// An application that names an offset means the log that it knows, not one that it was not yet notified of.

@@ -208,6 +208,7 @@ fn l4_an_unknown_epoch_goes_the_way_of_out_of_range_and_is_no_truncation() {
                     skipped: None
                 },
                 Event::Start { partition, token, position: at(20, 5) },
+                Event::RefreshMetadata,
             ]
         );
     }
