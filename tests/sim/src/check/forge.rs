@@ -14,7 +14,7 @@ use crate::{
 pub(super) const M0: Who = Who { member: 0, life: 0 };
 pub(super) const M1: Who = Who { member: 1, life: 0 };
 
-/// The only partition in these histories.
+/// The partition of these histories, the only one of most.
 pub(super) fn orders() -> Place {
     Place::new("orders", 0)
 }
@@ -164,12 +164,23 @@ impl Forged {
     /// Hands out a record at this offset of that log, with a timestamp later than the real one by `later`.
     pub(super) fn handed_as(self, who: Who, (offset, log): (i64, u64), later: i64) -> Self {
         let id = id(offset, log);
+        let dated = self.dated(id) + later;
+        self.tell(What::Delivered { who, at: orders(), offset, id, dated })
+    }
+
+    /// Hands out a record of any partition, with its value.
+    pub(super) fn hand_out(self, who: Who, at: &Place, (offset, id): (i64, u64)) -> Self {
+        let dated = self.dated(id);
+        self.tell(What::Delivered { who, at: at.clone(), offset, id, dated })
+    }
+
+    /// The timestamp of the record with this value.
+    fn dated(&self, id: u64) -> i64 {
         let written = self.events.iter().find_map(|event| match &event.what {
             What::Appended { id: of, .. } if *of == id => Some(event.at),
             _ => None,
         });
-        let dated = working::dated(written.unwrap_or_default(), id) + later;
-        self.tell(What::Delivered { who, at: orders(), offset, id, dated })
+        working::dated(written.unwrap_or_default(), id)
     }
 
     pub(super) fn processed(mut self, who: Who, offsets: std::ops::Range<i64>, log: u64) -> Self {

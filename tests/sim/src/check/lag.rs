@@ -39,8 +39,8 @@ impl Records {
         // Nor while the records that the application holds, of this poll and of the one before, take up all memory.
         let polls = self.polled.get(&who).is_none_or(|(before_last, _)| *before_last >= before);
         if let Some(offset) = unread
-            // The records of an answer from before may still wait in the client, and until they are handed out nothing more is fetched.
-            && let waits = self.readers.get(&key).is_some_and(|reader| reader.handed_at >= before)
+            && let waits =
+                self.readers.get(&key).is_some_and(|reader| self.may_wait(who, reader.handed_at, before))
             && let least = if waits { 1 } else { self.least_known(scene, (who, place), before).max(1) }
             && lag < least
             && settled
@@ -69,6 +69,12 @@ impl Records {
                 complaints.add("SAFE14", scene.at, text);
             }
         }
+    }
+
+    /// Whether the records of an answer from before then may still wait in the client, where nothing more is fetched until they are handed out: a
+    /// partition was handed some since, or each poll since it last was had records of others to hand out.
+    fn may_wait(&self, who: Who, handed_at: Duration, before: Duration) -> bool {
+        handed_at >= before || self.busy_since.get(&who).is_some_and(|since| *since <= handed_at)
     }
 
     /// The number of offsets that were left to read before then and still are, from the first record that a member has not been handed.
@@ -139,8 +145,10 @@ impl Records {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::forge::{Forged, M0, orders};
-    use crate::events::{Call, What};
+    use crate::events::{Call, Place, What};
 
     fn lags(forged: Forged, lag: u64) -> Forged {
         forged.tell(What::LagRead { who: M0, at: orders(), lag })
@@ -226,6 +234,34 @@ mod tests {
         let ended = open(true).tell(What::Ended { transaction: 7, committed: true });
         lags(ended.clone().wait(1_000), 1).holds();
         lags(ended.wait(6_000), 1).is_found("SAFE14");
+    }
+
+    /// The plan of seed 26162492.
+    #[test]
+    fn safe14_records_wait_in_the_client_while_each_poll_has_those_of_another_partition() {
+        let bills = || Place::new("bills", 0);
+        let both = vec![orders(), bills()];
+        let granted = What::GroupAssigned { member: M0.to_string(), generation: 2, places: both.clone() };
+        let of_bills = |offset| (offset, 5_000 + u64::try_from(offset).unwrap());
+        let begun = (0..8).map(of_bills).fold(Forged::begun().tell(granted), |forged, (offset, id)| {
+            forged.tell(What::Appended { at: bills(), offset, id, transaction: 0 })
+        });
+        let begun = begun.tell(What::Assigned { who: M0, places: vec![bills()], generation: 2 });
+        let begun =
+            begun.tell(What::Reset { who: M0, at: bills(), from: None, to: 0, reason: "forged".into() });
+        let waits = begun.tell(What::Healed).wait(20_000).written(10..14, 0).wait(10_000);
+        // Eight seconds of polls, the first of which hands out what is new in `orders`, and the others a record of `bills` each, or nothing.
+        let polled = |hands_out: bool| {
+            let poll = || What::PollBegins { who: M0, timeout: Duration::from_millis(100) };
+            let first = waits.clone().tell(poll()).handed(M0, 10..12, 0).processed(M0, 10..12, 0);
+            (0..8).fold(first, |forged, offset| {
+                let forged = forged.wait(1_000).tell(poll());
+                if hands_out { forged.hand_out(M0, &bills(), of_bills(offset)) } else { forged }
+            })
+        };
+        lags(polled(true), 1).holds();
+        lags(polled(true), 0).is_found("SAFE14");
+        lags(polled(false), 1).is_found("SAFE14");
     }
 
     #[test]

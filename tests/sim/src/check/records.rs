@@ -58,6 +58,9 @@ pub(super) struct Records {
     listening: BTreeSet<Who>,
     /// The times of each member's last poll but one, and of its last, beside those that waited for its listener.
     pub(super) polled: BTreeMap<Who, (Duration, Duration)>,
+    /// When each was last handed a record, and the first of its last polls that all handed out records.
+    handed_at: BTreeMap<Who, Duration>,
+    pub(super) busy_since: BTreeMap<Who, Duration>,
     pub(super) paused: BTreeSet<(Who, Place)>,
     /// While a partition is paused nothing is learned of it.
     pub(super) resumed: BTreeMap<(Who, Place), Duration>,
@@ -252,6 +255,10 @@ impl Records {
             What::PollBegins { who, .. } if !self.listening.contains(who) => {
                 let (_, last) = self.polled.get(who).copied().unwrap_or_default();
                 self.polled.insert(*who, (last, at));
+                if self.handed_at.get(who).is_none_or(|handed| *handed < last) {
+                    self.busy_since.remove(who);
+                }
+                self.busy_since.entry(*who).or_insert(at);
             }
             What::Quiet => self.quiet = true,
             What::Healed => self.healed = Some(at),
@@ -388,6 +395,7 @@ impl Records {
             complaints.add(wrong.rule, at, format!("{who}, {place}: {}", wrong.text));
         }
         reader.handed_at = at;
+        self.handed_at.insert(who, at);
         Self::learns(reader, log, record.since, cuts);
     }
 
