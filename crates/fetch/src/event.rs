@@ -7,8 +7,8 @@ use crate::Watermarks;
 
 /// An event that the engine has to know, or to act on.
 ///
-/// After [`OutOfRange`](Self::OutOfRange), [`Validate`](Self::Validate) and [`Diverged`](Self::Diverged) the
-/// partition is no longer fetched until it is started again, at a position that `offsets` determines. Its
+/// After [`OutOfRange`](Self::OutOfRange), [`Validate`](Self::Validate), [`Diverged`](Self::Diverged) and
+/// [`LogGone`](Self::LogGone) the partition is no longer fetched until it is started again, at a position that `offsets` determines. Its
 /// queued chunks are still to be handed out, and lie before the position of the event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {

@@ -65,6 +65,8 @@ pub struct Fetcher {
     reader: Reader,
     events: VecDeque<Event>,
     refresh: bool,
+    /// The time of the last `poll_transmit`.
+    polled_at: Option<Instant>,
     closing: bool,
     seeds: u64,
     starts: u64,
@@ -98,6 +100,7 @@ impl Fetcher {
             reader: Reader::new(config.check_crcs, config.isolation == IsolationLevel::ReadCommitted),
             events: VecDeque::new(),
             refresh: false,
+            polled_at: None,
             closing: false,
             seeds: config.seed,
             starts: 0,
@@ -349,8 +352,11 @@ impl Fetcher {
         self.give_up_overdue(now);
     }
 
-    /// When to call again.
+    /// When to call again: at once while there are events, which `poll_transmit` causes too.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.refresh || !self.events.is_empty() {
+            return self.polled_at;
+        }
         let timers =
             [self.timers.first().map(|(at, _)| *at), self.routing.poll_timeout(), self.next_call_at()];
         earliest(timers)

@@ -57,7 +57,7 @@ pub(crate) struct SessionRequest {
     pub(crate) by_id: bool,
     pub(crate) topics: Vec<FetchTopic>,
     pub(crate) forgotten: Vec<ForgottenTopic>,
-    /// Partitions whose token has changed, with their last reported watermarks.
+    /// Partitions whose entry has changed, with their last reported watermarks.
     pub(crate) watermarks: Vec<(TopicPartition, Watermarks)>,
 }
 
@@ -180,6 +180,15 @@ impl Session {
                         forgotten.push(&tp, old.topic_id);
                         self.entries.remove(&tp);
                         self.watermarks.remove(&tp);
+                        let of_topic = TopicPartition { partition: i32::MIN, ..tp.clone() };
+                        if self
+                            .entries
+                            .range(of_topic..)
+                            .next()
+                            .is_none_or(|(next, _)| next.topic != tp.topic)
+                        {
+                            self.names.remove(&old.topic_id);
+                        }
                     }
                     (None, None) => {}
                 }

@@ -3,8 +3,8 @@
 //! It is refreshed on request, when it is older than `metadata.max.age.ms`, and, with growing pauses, while a
 //! wanted topic has no leader. A worse response never replaces a better one: a leader epoch never decreases,
 //! a retriable error does not remove what is known, and a topic with neither an error nor partitions is
-//! ignored. If several consecutive responses agree, they are accepted even so: that a topic is gone, or, if
-//! topics have no ids, that it was created again.
+//! ignored. If several consecutive responses agree, they are accepted even so: that a topic is gone, that it
+//! has an id again which had been replaced, or, if topics have no ids, that it was created again.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_wire::{ErrorCode, Response, messages::metadata as wire};
+use offtake_wire::{ErrorCode, Response, Uuid, messages::metadata as wire};
 
 use crate::{
     backoff::{Backoff, BackoffConfig},
@@ -27,10 +27,13 @@ use crate::{
 const LISTINGS_BEFORE_DELETED: u32 = 3;
 
 /// How many consecutive responses must contain older leader epochs of a topic without an id before it counts
-/// as created again. A broker that lags behind responds like this too, and so does one that is cut off from
-/// the controller, for as long as that lasts: so if there are several brokers, the responses must not all be
-/// from one.
+/// as created again, or an id that it had before the present one. A broker that lags behind responds like this
+/// too, and so does one that is cut off from the controller, for as long as that lasts: so if there are several
+/// brokers, the responses must not all be from one.
 const OLDER_BEFORE_CREATED_ANEW: u32 = 5;
+
+/// How many ids of one topic are remembered, the present one among them.
+const REMEMBERED_IDS: usize = 4;
 
 /// The least age at which complete metadata is refreshed.
 const SHORTEST_AGE: Duration = Duration::from_millis(10);
@@ -60,8 +63,11 @@ pub struct Metadata {
     cluster: Arc<Cluster>,
     /// How many consecutive refreshes reported a known topic as unknown.
     unknown: BTreeMap<Topic, u32>,
-    /// Topics without an id for which the last responses contained older leader epochs.
-    older: BTreeMap<Topic, OlderEpochs>,
+    /// Topics for which the last responses contained less than is known: older leader epochs of a topic without
+    /// an id, or an id from before.
+    older: BTreeMap<Topic, OlderState>,
+    /// The ids that each topic has had, the present one last.
+    known_ids: BTreeMap<Topic, Vec<Uuid>>,
     /// The broker that sent the last such response: another one is asked next.
     outdated_broker: Option<BrokerId>,
     backoff: Backoff,
@@ -79,9 +85,9 @@ pub struct Metadata {
     events: VecDeque<Event>,
 }
 
-/// The evidence that a topic without an id was created again.
+/// The evidence that what looks older than the known state is newer.
 #[derive(Debug, Default)]
-struct OlderEpochs {
+struct OlderState {
     /// The number of consecutive responses.
     answers: u32,
     /// The brokers that sent them.
@@ -133,6 +139,7 @@ impl Metadata {
             cluster: Arc::default(),
             unknown: BTreeMap::new(),
             older: BTreeMap::new(),
+            known_ids: BTreeMap::new(),
             outdated_broker: None,
             backoff: Backoff::new(config.backoff, config.seed),
             ids: CallIds::default(),
@@ -291,7 +298,7 @@ impl Metadata {
             return;
         }
         let lists_all = self.call_wants_all && self.interest.is_all();
-        self.forget_recreated(from, &response);
+        self.weigh_older(from, &response);
         let told = Cluster::from_response(response, lists_all, &self.cluster);
         if told.brokers.is_empty() {
             // A broker that has just started may list no broker, not even itself.
@@ -306,7 +313,7 @@ impl Metadata {
                 Interest::Topics(wanted) => wanted.contains(&name),
             };
             if wanted {
-                complete &= is_complete(&info);
+                complete &= is_complete(&info) && !self.older.contains_key(&name);
                 let info = self.keep_known(&name, info);
                 topics.insert(name, info);
             }
@@ -323,6 +330,7 @@ impl Metadata {
             Interest::All { .. } => {}
         }
         self.cluster = Arc::new(Cluster { topics, ..told });
+        self.remember_ids();
         self.view_request = self.requests_sent;
         self.updated();
         let wait = match std::mem::replace(&mut self.next, NextRefresh::AsAnswered) {
@@ -337,24 +345,27 @@ impl Metadata {
         self.call = Call::Due(after(now, wait));
     }
 
-    /// Without topic ids, a topic that was deleted and created again can be recognized only by older leader
-    /// epochs; but the response of a broker that lags behind looks the same. The known state is kept until
-    /// several consecutive responses contradict it, from more than one broker.
-    fn forget_recreated(&mut self, from: Option<BrokerId>, response: &wire::MetadataResponse) {
+    /// A broker that lags behind shows a topic that was deleted and created again with the id that it had before.
+    /// Without topic ids, older leader epochs are all that such a topic can be recognized by, and the response of
+    /// a broker that lags behind looks the same. The known state is kept until several consecutive responses
+    /// contradict it, from more than one broker; then it is forgotten.
+    fn weigh_older(&mut self, from: Option<BrokerId>, response: &wire::MetadataResponse) {
         let enough_brokers = self.cluster.brokers.len().min(2);
         let cluster = &self.cluster;
         self.older.retain(|name, _| cluster.topics.contains_key(name));
         for topic in &response.topics {
             let Some(name) = topic.name.as_deref().filter(|_| topic.error_code.is_ok()) else { continue };
-            let Some(known) = self.cluster.topic(name).filter(|known| known.id == topic.topic_id) else {
-                continue;
+            let Some(known) = self.cluster.topic(name) else { continue };
+            let goes_back = if known.id != topic.topic_id {
+                self.known_ids.get(name).is_some_and(|ids| ids.contains(&topic.topic_id))
+            } else {
+                known.id.is_zero()
+                    && topic.partitions.iter().any(|partition| {
+                        let before = known.partitions.get(&partition.partition_index);
+                        let epoch = before.and_then(|before| before.epoch);
+                        partition.leader_epoch >= 0 && epoch > Some(partition.leader_epoch)
+                    })
             };
-            let goes_back = known.id.is_zero()
-                && topic.partitions.iter().any(|partition| {
-                    let before = known.partitions.get(&partition.partition_index);
-                    let epoch = before.and_then(|before| before.epoch);
-                    partition.leader_epoch >= 0 && epoch > Some(partition.leader_epoch)
-                });
             let name = Topic::from(name);
             if !goes_back {
                 self.older.remove(&name);
@@ -391,10 +402,26 @@ impl Metadata {
         nothing
     }
 
-    /// The state to keep for a topic that has an error now and had none before.
+    fn remember_ids(&mut self) {
+        let topics = &self.cluster.topics;
+        self.known_ids.retain(|name, _| topics.contains_key(name));
+        for (name, info) in topics.iter().filter(|(_, info)| !info.id.is_zero()) {
+            let ids = self.known_ids.entry(name.clone()).or_default();
+            if ids.last() != Some(&info.id) {
+                ids.retain(|id| *id != info.id);
+                ids.push(info.id);
+                ids.drain(..ids.len().saturating_sub(REMEMBERED_IDS));
+            }
+        }
+    }
+
+    /// The state to keep for a topic that has an error now and had none before, or an id from before.
     fn keep_known(&mut self, name: &Topic, new: TopicInfo) -> TopicInfo {
         let known = self.cluster.topic(name.as_str());
         match (new.error, known) {
+            (ErrorCode::None, Some(known)) if known.id != new.id && self.older.contains_key(name) => {
+                known.clone()
+            }
             (ErrorCode::None, _) | (_, None) => {
                 self.unknown.remove(name);
                 new

@@ -1,6 +1,6 @@
 //! Partitions from their assignment to its end, and their finished positions.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use offtake_machine::{OffsetSpec, Position, Token, TopicPartition, after};
 use offtake_wire::Uuid;
@@ -10,6 +10,9 @@ use crate::{
     config::StartPlace,
     partition::{AfterListing, Lookup, Partition, Phase},
 };
+
+/// Metadata that do not show a new topic for this long after a reset say that the reset had another cause.
+const METADATA_CATCH_UP: Duration = Duration::from_secs(300);
 
 impl Offsets {
     // ---- partitions ----------------------------------------------------------------------------------------------
@@ -176,7 +179,8 @@ impl Offsets {
         self.begin_new_log(partition);
         self.apply_reset_policy(now, partition, ResetReason::TopicRecreated, Some(from), true, not_before);
         let Some(state) = self.partitions.get_mut(partition) else { return };
-        if let (Some(offset), Some(waiting)) = (state.reset_to.take(), state.resolving_mut())
+        if let (Some((offset, at)), Some(waiting)) = (state.reset_to.take(), state.resolving_mut())
+            && now.saturating_duration_since(at) < METADATA_CATCH_UP
             && let Lookup::Listed { spec: OffsetSpec::Latest | OffsetSpec::Timestamp(_), then } =
                 &mut waiting.lookup
         {

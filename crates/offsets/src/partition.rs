@@ -44,9 +44,9 @@ pub(crate) struct Partition {
     returned: Option<Position>,
     /// How often in a row `fetch` returned it at the position where it started.
     pub(crate) no_progress_count: u32,
-    /// Where the last reset has moved it, or what is finished since, if that may be an offset in the log of a topic created again, whose id the
-    /// metadata do not show yet.
-    pub(crate) reset_to: Option<i64>,
+    /// Where a reset has moved it, and when, if its cause may have been that the topic was created again, which the metadata do not show yet. Once
+    /// they do, and the old log is discarded, it is the first offset that is not finished since.
+    pub(crate) reset_to: Option<(i64, Instant)>,
     /// When its position was last out of range, and how often in a row that happened soon after the previous
     /// time.
     out_of_range: Option<(Instant, u32)>,
@@ -146,7 +146,9 @@ impl Partition {
     pub(crate) fn discard_old_log(&mut self) {
         self.first_seek_of_log = self.token.seek.saturating_add(1);
         let finished = self.finished.take().map(|finished| finished.offset);
-        self.reset_to = self.reset_to.map(|to| finished.map_or(to, |finished| finished.max(to)));
+        if let (Some((to, _)), Some(finished)) = (&mut self.reset_to, finished) {
+            *to = finished.max(*to);
+        }
         self.committed = None;
         self.rewound = None;
         self.refused = false;

@@ -222,7 +222,7 @@ impl Offsets {
             && may_be_in_new_log(reason, from, position.offset)
             && let Some(state) = self.partitions.get_mut(partition)
         {
-            state.reset_to = Some(position.offset);
+            state.reset_to = Some((position.offset, self.clock));
             self.apply_remedy(Remedy::RefreshMetadata, None);
         }
     }

@@ -32,6 +32,7 @@ impl Fetcher {
     /// The next request. `None` while the budget is used up, until [`release`](Self::release) frees some of
     /// it.
     pub fn poll_transmit(&mut self, now: Instant, cluster: &Cluster) -> Option<Transmit> {
+        self.polled_at = Some(now);
         if self.closing {
             return self.close_next(now);
         }
@@ -87,9 +88,8 @@ impl Fetcher {
     /// that is paused for a moment is not read twice. Beyond that, queued chunks are dropped, the newest
     /// first, to be fetched again after the pause; and taken chunks are requested back, the oldest first.
     fn reclaim_memory(&mut self, now: Instant) {
-        let enough = self.config.budget / PAUSED_PART;
         let must = |this: &Self, expected: usize| {
-            this.memory.paused_bytes().saturating_sub(expected) > enough && this.lacks_memory(now, expected)
+            this.pauses_hold_memory(expected) && this.lacks_memory(now, expected)
         };
         if !must(self, 0) {
             return;
@@ -110,6 +110,11 @@ impl Fetcher {
                 return;
             }
         }
+    }
+
+    /// Whether paused partitions hold more than they may keep, when `expected` more bytes are free.
+    fn pauses_hold_memory(&self, expected: usize) -> bool {
+        self.memory.paused_bytes().saturating_sub(expected) > self.config.budget / PAUSED_PART
     }
 
     /// Whether a request could be sent to some broker if there were memory, when `expected` more bytes are
@@ -226,13 +231,17 @@ impl Fetcher {
         })
     }
 
-    /// When the next call is due to be sent or given up. A call that waits for memory has no such time.
+    /// When the next call is due to be sent or given up. A call that waits for memory has no such time, unless paused partitions have to make
+    /// room for it by then.
     pub(super) fn next_call_at(&self) -> Option<Instant> {
         let allowance = self.allowance();
+        let can_reclaim = self.pauses_hold_memory(0);
+        let makes_room = |at: Instant| can_reclaim && self.polled_at.is_none_or(|polled| polled < at);
         let time = |node: &Node| match node.call {
             NodeCall::Unsent { not_before } if self.closing => not_before,
             NodeCall::Unsent { not_before } => {
-                not_before.filter(|_| !node.wanted.is_empty() && allowance.admits(node.wanted.len()))
+                let is_called = |at: &Instant| allowance.admits(node.wanted.len()) || makes_room(*at);
+                not_before.filter(|at| !node.wanted.is_empty() && is_called(at))
             }
             NodeCall::Sent(in_flight) => Some(in_flight.deadline),
         };

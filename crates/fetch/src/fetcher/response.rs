@@ -292,15 +292,17 @@ impl Fetcher {
 
     /// The leader names a preferred read replica (KIP-392).
     fn prefer_replica(&mut self, now: Instant, tp: &TopicPartition, broker: BrokerId) {
-        let known = self.routing.knows(broker);
         let Some(partition) = self.partitions.get_mut(tp).filter(|it| it.state == State::Fetching) else {
             return;
         };
-        if known {
+        let leader = partition.leader.and_then(|leader| self.nodes.get(&leader));
+        let without_rack = leader.is_some_and(|leader| leader.without_rack_until.is_some());
+        if self.routing.knows(broker) && !without_rack {
             partition.replica = Some(Replica { broker, until: now + self.config.replica_lease });
             self.reschedule(tp);
         } else {
-            // The metadata does not contain it yet; until then the leader is asked.
+            // The metadata does not contain it yet; until then the leader is asked. Or it has failed as a replica, and
+            // is named although the leader was not told our rack.
             self.refresh = true;
             self.back_to_leader(now, tp);
             self.back_off(now, tp);

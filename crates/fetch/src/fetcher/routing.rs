@@ -20,6 +20,9 @@ const MAX_REPLICA_FAILURES: u32 = 3;
 /// records, and at most for the replica lease. (A replica that was just added may not have caught up.)
 const FIRST_WITHOUT_RACK: Duration = Duration::from_secs(2);
 
+/// After this many consecutive failures a partition waits even for a new leader: brokers that send it from one to the next do not serve it.
+const MAX_MOVES: u32 = 5;
+
 /// How many full responses each partition may hold, however many partitions there are: usually few of them
 /// have records to read.
 const MAX_BUFFERED_RESPONSES: usize = 4;
@@ -141,8 +144,14 @@ impl Fetcher {
                 node.session.restart();
             }
         }
-        let routing = &self.routing;
-        self.nodes.retain(|id, node| node.is_active() || !node.over_share.is_empty() || routing.knows(*id));
+        let (routing, events) = (&self.routing, &mut self.events);
+        self.nodes.retain(|id, node| {
+            let stays = node.is_active() || !node.over_share.is_empty() || routing.knows(*id);
+            if !stays && node.reported {
+                events.push_back(Event::BrokerRecovered { broker: *id }); // it fails nobody any more
+            }
+            stays
+        });
     }
 
     /// Whether the metadata has changes for the partition. Most updates have changes for few.
@@ -166,6 +175,7 @@ impl Fetcher {
     fn route(&mut self, tp: &TopicPartition, cluster: &Cluster) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         if matches!(partition.state, State::AwaitingStart | State::Stopped) {
+            self.routing.leaderless.remove(tp);
             return; // it is looked up when it is started again
         }
         if let Some(info) = cluster.partition(tp) {
@@ -209,7 +219,7 @@ impl Fetcher {
             if advanced || moved || partition.replica.is_some_and(|it| !self.routing.knows(it.broker)) {
                 partition.replica = None;
             }
-            if advanced || moved {
+            if (advanced || moved) && partition.backoff.failures() < MAX_MOVES {
                 // The first fetch at a new leader waits for nothing (FAILURES I5).
                 partition.state = State::Fetching;
             }
@@ -217,6 +227,8 @@ impl Fetcher {
                 let (token, position) = (partition.token, partition.position);
                 partition.state = State::AwaitingStart;
                 self.events.push_back(Event::Validate { partition: tp.clone(), token, position });
+                self.routing.leaderless.remove(tp);
+                return self.reschedule(tp);
             }
         }
         // Metadata that leaves the partition out says nothing about it (FAILURES B5).

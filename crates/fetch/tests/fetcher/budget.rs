@@ -76,7 +76,7 @@ fn p2_a_slow_reader_stops_the_fetching_and_each_release_lets_it_go_on() {
         next += 1;
     }
     assert!((30_000..=50_000).contains(&rig.fetcher.memory_held()), "{}", rig.fetcher.memory_held());
-    let wakes = rig.fetcher.poll_timeout();
+    let wakes = rig.poll_timeout();
     assert_eq!(wakes, None, "room is made by the reader, not by a timer");
     let taken: Vec<_> = std::iter::from_fn(|| rig.fetcher.take()).collect();
     rig.silent();
@@ -263,6 +263,28 @@ fn i12_a_paused_partition_that_holds_the_budget_gives_way_and_loses_nothing() {
     assert_eq!(seen, (0..position).collect::<Vec<_>>());
     let asks: Vec<_> = std::iter::from_fn(|| rig.sent()).flat_map(|asked| asked.asks()).collect();
     assert!(asks.contains(&format!("a-0@{position}")), "the rest is read again: {asks:?}");
+}
+
+/// The broker of another partition fails while paused partitions hold the budget: when its pause is over, they are to give way.
+#[test]
+fn i12_the_end_of_a_brokers_pause_is_a_time_to_wake_while_paused_partitions_hold_the_budget() {
+    let mut rig = Rig::with(Config { max_partition_bytes: 100_000, ..small(10_000) }).topic("a", &[1, 2]);
+    rig.start("a", 0, 0);
+    rig.start("a", 1, 0);
+    let (first, other) = (rig.ask(), rig.ask());
+    assert_eq!((first.broker, other.broker), (BrokerId(1), BrokerId(2)));
+    rig.answer(&first, response(7, vec![("a", vec![data(0, wide(0, 9_500))])]));
+    let _taken = rig.fetcher.take().unwrap();
+    rig.fail(&other);
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
+    rig.silent();
+    rig.told();
+    let wakes = rig.fetcher.poll_timeout();
+    assert!(wakes.is_some_and(|at| at <= rig.now + Duration::from_secs(2)), "nothing wakes it: {wakes:?}");
+    rig.pass(Duration::from_secs(2));
+    rig.silent();
+    assert!(rig.told().iter().any(|event| matches!(event, Event::Reclaim { .. })));
+    assert!(rig.fetcher.poll_timeout().is_none_or(|at| at > rig.now), "it has been asked for once");
 }
 
 #[test]

@@ -387,3 +387,77 @@ fn b3_k2_a_leader_that_never_learns_our_epoch_is_reported_once() {
     assert_eq!(reports, 1, "{told:?}");
     assert!(told.iter().filter(|event| **event == Event::RefreshMetadata).count() > 20);
 }
+
+#[test]
+fn b1_a_partition_that_waits_for_its_start_asks_for_no_leader() {
+    let mut rig = Rig::new().topic("a", &[1]);
+    rig.start_as("a", 0, TOKEN, Position { offset: 10, epoch: Some(5) });
+    rig.ask();
+    rig.lead("a", 0, -1, 6);
+    rig.show();
+    rig.lead("a", 0, 2, 7);
+    rig.show();
+    rig.events();
+    let mut wishes = 0;
+    for _ in 0..1000 {
+        rig.pass_ms(100);
+        rig.silent();
+        rig.show();
+        wishes += rig.events().len();
+    }
+    assert!(wishes <= 1, "{wishes} in 100 s, though every partition has a leader"); // the request is not answered
+}
+
+/// The application hears that it fails, and would never hear the end of it.
+#[test]
+fn i6_a_broker_that_left_the_cluster_is_not_failing_any_more() {
+    let mut rig = Rig::new().topic("a", &[1]);
+    rig.start("a", 0, 0);
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        let asked = rig.ask();
+        rig.fail(&asked);
+        told.extend(rig.told());
+        rig.pass(Duration::from_secs(2));
+    }
+    assert!(matches!(told[..], [Event::BrokerFailing { .. }]), "{told:?}");
+    rig.lead("a", 0, 2, 6);
+    rig.cluster.brokers.remove(&BrokerId(1));
+    rig.show();
+    assert_eq!(rig.told(), [Event::BrokerRecovered { broker: BrokerId(1) }]);
+}
+
+#[test]
+fn safe15_hints_that_never_end_cause_no_busy_loop() {
+    let mut rig = Rig::new().topic("a", &[1]);
+    rig.start("a", 0, 10);
+    let mut requests = 0;
+    for epoch in 6..1000 {
+        let Some(asked) = rig.sent() else { break };
+        requests += 1;
+        let moved = PartitionData {
+            current_leader: Some(LeaderIdAndEpoch { leader_id: 1, leader_epoch: epoch }),
+            ..error(0, ErrorCode::NotLeaderOrFollower)
+        };
+        rig.answer(&asked, response(7, vec![("a", vec![moved])]));
+        rig.lead("a", 0, 1, epoch);
+        rig.show();
+    }
+    assert!(requests < 100, "{requests} requests at the same moment");
+}
+
+#[test]
+fn safe15_i9_a_leader_that_sends_us_away_without_our_rack_causes_no_busy_loop() {
+    let mut rig = Rig::with(Config { rack: Some("r".to_owned()), ..Default::default() }).topic("a", &[1]);
+    rig.start("a", 0, 10);
+    let mut requests = 0;
+    while let Some(asked) = rig.sent() {
+        requests += 1;
+        assert!(requests < 100, "{requests} requests at the same moment");
+        if asked.broker == BrokerId(2) {
+            rig.answer(&asked, response(8, vec![("a", vec![error(0, ErrorCode::OffsetOutOfRange)])]));
+        } else {
+            rig.answer(&asked, response(7, vec![("a", vec![preferring(2)])]));
+        }
+    }
+}

@@ -207,6 +207,12 @@ impl Rig {
         std::iter::from_fn(|| self.fetcher.poll_event()).collect()
     }
 
+    /// When to call again, once all events are taken.
+    pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
+        self.events();
+        self.fetcher.poll_timeout()
+    }
+
     /// All events except metadata requests and watermarks.
     pub(crate) fn told(&mut self) -> Vec<Event> {
         let quiet = |event: &Event| matches!(event, Event::RefreshMetadata | Event::Watermarks { .. });

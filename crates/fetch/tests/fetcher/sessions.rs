@@ -304,7 +304,7 @@ fn i14_close_closes_every_session_and_waits_for_no_long_poll() {
     assert!(!rig.fetcher.is_closed());
     rig.answer(&asked, refusal(ErrorCode::FetchSessionIdNotFound));
     assert!(rig.fetcher.is_closed());
-    assert_eq!(rig.fetcher.poll_timeout(), None);
+    assert_eq!(rig.poll_timeout(), None);
 }
 
 #[test]
@@ -331,11 +331,11 @@ fn i14_close_gives_up_a_broker_that_never_answers() {
     let mut rig = in_session();
     rig.fetcher.close(rig.now, &BTreeSet::new());
     rig.ask();
-    let deadline = rig.fetcher.poll_timeout().expect("a time to give up");
+    let deadline = rig.poll_timeout().expect("a time to give up");
     assert_eq!(deadline, rig.now + 2 * std::time::Duration::from_secs(30));
     rig.pass(deadline - rig.now);
     assert!(rig.fetcher.is_closed());
-    assert_eq!(rig.fetcher.poll_timeout(), None);
+    assert_eq!(rig.poll_timeout(), None);
 }
 
 #[test]
@@ -390,7 +390,7 @@ fn i14_close_ends_everything_else() {
     rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(0, 1))])]));
     rig.events();
     rig.fetcher.close(rig.now, &BTreeSet::new());
-    assert_eq!(rig.fetcher.poll_timeout(), Some(rig.now), "the session is to be closed at once");
+    assert_eq!(rig.poll_timeout(), Some(rig.now), "the session is to be closed at once");
     assert!(rig.fetcher.take().is_none());
     assert_eq!((rig.fetcher.memory_held(), rig.fetcher.position(&tp("a", 0))), (0, None));
     rig.show();
@@ -400,7 +400,7 @@ fn i14_close_ends_everything_else() {
     rig.answer(&asked, response(0, vec![]));
     rig.pass_ms(60_000);
     assert_eq!(
-        (rig.fetcher.poll_timeout(), rig.events()),
+        (rig.poll_timeout(), rig.events()),
         (None, vec![]),
         "nobody looks for a leader any more"
     );
@@ -411,16 +411,16 @@ fn a2_when_to_come_back_is_when_a_call_is_due_or_late() {
     let mut rig = in_session();
     let asked = rig.ask();
     assert_eq!(
-        rig.fetcher.poll_timeout(),
+        rig.poll_timeout(),
         Some(rig.now + std::time::Duration::from_secs(60)),
         "twice the timeout"
     );
     rig.fail(&asked);
-    let due = rig.fetcher.poll_timeout().expect("after a pause") - rig.now;
+    let due = rig.poll_timeout().expect("after a pause") - rig.now;
     assert!((80..=120).contains(&due.as_millis()), "{due:?}");
     rig.fetcher.stop(&tp("a", 0));
     rig.fetcher.stop(&tp("a", 1));
-    assert_eq!(rig.fetcher.poll_timeout(), None, "nobody is asked for");
+    assert_eq!(rig.poll_timeout(), None, "nobody is asked for");
 }
 
 #[test]

@@ -512,3 +512,36 @@ fn b2_b3_without_ids_one_broker_that_lags_behind_is_not_believed_for_as_long_as_
         "there is no other"
     );
 }
+
+/// A broker that lags behind shows the id of a topic as it was before it was deleted and created again: the topic would count as created again
+/// twice, and positions in it would be reset each time.
+#[test]
+fn b3_an_id_that_was_replaced_comes_back_only_when_answer_after_answer_has_it() {
+    let view = |id, epoch| cluster(vec![topic("orders", id, &[(1, epoch)]), topic("returns", 9, &[(1, 3)])]);
+    let mut sim = Sim::wanting(&["orders", "returns"]);
+    let id = |sim: &Sim| sim.metadata.cluster().topic_id("orders").map(|id| id.0[0]);
+    sim.told_by(|_| 1, view(1, 5));
+    sim.told_by(|_| 1, view(2, 0));
+    assert_eq!(id(&sim), Some(2), "a new id is believed at once");
+    for _ in 0..20 {
+        sim.told_by(|_| 2, view(1, 5));
+        assert_eq!((id(&sim), sim.leader("orders", 0)), (Some(2), Some((1, Some(0)))));
+        assert_eq!(sim.leader("returns", 0), Some((1, Some(3))));
+        assert!(sim.next_in() < Duration::from_secs(2), "another is asked in {:?}", sim.next_in());
+    }
+    assert_eq!(sim.ask().to, Target::Other(BrokerId(2)));
+    // What was first learned may have been the old state.
+    let mut sim = Sim::wanting(&["orders", "returns"]);
+    sim.told_by(|_| 1, view(2, 0));
+    sim.told_by(|_| 2, view(1, 5));
+    assert_eq!(id(&sim), Some(1));
+    for answer in 1..=OLDER_BEFORE_CREATED_ANEW {
+        assert_eq!(id(&sim), Some(1));
+        sim.told_by(|_| if answer == 1 { 3 } else { 1 }, view(2, 0));
+    }
+    assert_eq!((id(&sim), sim.leader("orders", 0)), (Some(2), Some((1, Some(0)))), "two say so, and again");
+    assert_eq!(sim.next_in(), MAX_AGE, "nothing is in doubt");
+    // A third one is new.
+    sim.told_by(|_| 1, view(3, 0));
+    assert_eq!(id(&sim), Some(3));
+}

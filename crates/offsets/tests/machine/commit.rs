@@ -796,7 +796,7 @@ fn reset_in_place(reset: ResetPolicy, from: i64, to: i64) -> (Sim, Token) {
 fn starts_in_new_log(sim: &mut Sim, token: Token, at: i64, end: i64) -> i64 {
     sim.events();
     let topic = sim.cluster.topics.get_mut("orders").unwrap();
-    topic.id = if topic.id == OLD { NEW } else { OLD };
+    topic.id = Uuid([topic.id.0[0] + 1; 16]);
     sim.offsets.handle_cluster(sim.now, &sim.cluster);
     assert_eq!(sim.events(), [Event::LogGone { partition: orders(0), token }]);
     sim.offsets.on_topic_recreated(sim.now, &orders(0), token, Position::at(at));
@@ -842,6 +842,12 @@ fn b3_the_policy_alone_decides_in_a_new_log_after_other_moves() {
 
     let (mut sim, token) = reset_in_place(ResetPolicy::Earliest, 1000, 20);
     assert_eq!(starts_in_new_log(&mut sim, token, 45, 0), 0);
+
+    // The log was truncated long ago.
+    let (mut sim, token) = reset_in_place(ResetPolicy::Latest, 1000, 20);
+    sim.finish(token, 5000);
+    sim.advance(Duration::from_secs(301));
+    assert_eq!(starts_in_new_log(&mut sim, token, 5000, 9000), 9000);
 
     // A third log owes nothing to what was found in the second.
     let (mut sim, token) = reset_in_place(ResetPolicy::Latest, 1000, 20);

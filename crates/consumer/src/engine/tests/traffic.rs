@@ -253,3 +253,58 @@ fn l3_where_a_partition_is_said_to_start_is_where_it_is_read_from() {
     engine.on_offsets_event(now, start);
     assert_eq!(engine.outputs(now), ["started orders-0 at 5"]);
 }
+
+impl Engine {
+    /// As the loop does after each input. Returns what is sent, and what the handle gets.
+    fn drained(&mut self, now: Instant) -> (Vec<Sent>, Vec<String>) {
+        let (mut sent, mut told) = (Vec::new(), Vec::new());
+        loop {
+            let (outputs, requests) = (self.outputs(now), self.sends(now));
+            if outputs.is_empty() && requests.is_empty() {
+                return (sent, told);
+            }
+            sent.extend(requests);
+            told.extend(outputs);
+        }
+    }
+}
+
+#[test]
+fn i12_a_paused_partition_is_asked_for_its_memory_as_soon_as_another_needs_it() {
+    let (mut engine, now) =
+        engine(|builder| builder.property("fetch.buffer.max.bytes", "10000").property("group.id", ""));
+    let fetch = engine.reads(now, &[0, 1]);
+    let mut batch = BatchBuilder::new(5).leader_epoch(5);
+    batch.push(1, None, Some(&[b'x'; 9_500]), &[]);
+    let records = PartitionData {
+        partition_index: 0,
+        high_watermark: 6,
+        last_stable_offset: 6,
+        log_start_offset: 0,
+        records: Some(batch.build().unwrap()),
+        ..Default::default()
+    };
+    engine.hears(now, &fetch, fetched(vec![records]));
+    let (sent, _) = engine.drained(now);
+    assert!(sent.is_empty(), "there is no memory for orders-1");
+    // Nothing else is left to do.
+    let mut now = now;
+    while let Some(at) = engine.poll_timeout().filter(|at| *at < now + Duration::from_secs(20)) {
+        now = at.max(now);
+        engine.handle_timeout(now);
+        for sent in engine.drained(now).0 {
+            assert!(matches!(sent.request, Request::Metadata(_)));
+            engine.hears(now, &sent, metadata(Some(led(&[0, 1]))));
+        }
+    }
+    let token = engine.offsets.token_of(&orders(0)).unwrap();
+    engine.fetch.pause(&orders(0), token); // as `Command::PausesChanged` does
+    let (sent, mut told) = engine.drained(now);
+    assert!(sent.is_empty());
+    let wakes = engine.poll_timeout();
+    assert!(wakes.is_some_and(|at| at <= now), "the engine sleeps until {wakes:?}");
+    engine.handle_timeout(now);
+    told.extend(engine.drained(now).1);
+    assert!(told.iter().any(|it| it.contains("GiveBack")), "the handle gets {told:?}");
+    assert!(engine.poll_timeout().is_none_or(|at| at > now), "it does not spin");
+}
