@@ -44,8 +44,8 @@ pub(crate) struct Partition {
     returned: Option<Position>,
     /// How often in a row `fetch` returned it at the position where it started.
     pub(crate) no_progress_count: u32,
-    /// Where a reset has moved it, and when, if its cause may have been that the topic was created again, which the metadata do not show yet. Once
-    /// they do, and the old log is discarded, it is the first offset that is not finished since.
+    /// Where a reset has moved it, and when: if the topic was created again, and the metadata did not show it yet, the leader listed an offset of
+    /// the new log. Once they do, and the old log is discarded, it is the first offset that is not finished since.
     pub(crate) reset_to: Option<(i64, Instant)>,
     /// When its position was last out of range, and how often in a row that happened soon after the previous
     /// time.

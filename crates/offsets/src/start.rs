@@ -218,12 +218,15 @@ impl Offsets {
             self.emit(Event::Reset { partition: partition.clone(), token, from, to, reason, skipped });
         }
         self.emit(Event::Start { partition: partition.clone(), token, position });
-        if let Some((reason, from)) = reset
-            && may_be_in_new_log(reason, from, position.offset)
-            && let Some(state) = self.partitions.get_mut(partition)
-        {
-            state.reset_to = Some((position.offset, self.clock));
-            self.apply_remedy(Remedy::RefreshMetadata, None);
+        if let Some((reason, from)) = reset {
+            if reason != ResetReason::TopicRecreated
+                && let Some(state) = self.partitions.get_mut(partition)
+            {
+                state.reset_to = Some((position.offset, self.clock));
+            }
+            if suggests_new_log(reason, from, position.offset) {
+                self.apply_remedy(Remedy::RefreshMetadata, None);
+            }
         }
     }
 
@@ -379,7 +382,7 @@ impl Offsets {
 }
 
 /// Whether a reset may have another cause than it says: the topic was deleted and created again, and the leader knows it before the metadata do.
-fn may_be_in_new_log(reason: ResetReason, from: Option<i64>, to: i64) -> bool {
+fn suggests_new_log(reason: ResetReason, from: Option<i64>, to: i64) -> bool {
     match reason {
         ResetReason::OutOfRange => from.is_some_and(|from| to < from),
         ResetReason::EpochUnknown => true,

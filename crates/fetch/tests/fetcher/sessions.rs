@@ -399,22 +399,14 @@ fn i14_close_ends_everything_else() {
     rig.silent();
     rig.answer(&asked, response(0, vec![]));
     rig.pass_ms(60_000);
-    assert_eq!(
-        (rig.poll_timeout(), rig.events()),
-        (None, vec![]),
-        "nobody looks for a leader any more"
-    );
+    assert_eq!((rig.poll_timeout(), rig.events()), (None, vec![]), "nobody looks for a leader any more");
 }
 
 #[test]
 fn a2_when_to_come_back_is_when_a_call_is_due_or_late() {
     let mut rig = in_session();
     let asked = rig.ask();
-    assert_eq!(
-        rig.poll_timeout(),
-        Some(rig.now + std::time::Duration::from_secs(60)),
-        "twice the timeout"
-    );
+    assert_eq!(rig.poll_timeout(), Some(rig.now + std::time::Duration::from_secs(60)), "twice the timeout");
     rig.fail(&asked);
     let due = rig.poll_timeout().expect("after a pause") - rig.now;
     assert!((80..=120).contains(&due.as_millis()), "{due:?}");
