@@ -219,6 +219,11 @@ impl Model {
         self.topics.partition(topic, partition)?.leader
     }
 
+    /// The id of a topic. One that is deleted and created again has another.
+    pub fn topic_id(&self, topic: &str) -> Option<[u8; 16]> {
+        self.topics.all.get(topic).map(|topic| topic.id.into_bytes())
+    }
+
     /// The epoch of a partition's leader.
     pub fn leader_epoch_of(&self, topic: &str, partition: i32) -> Option<i32> {
         Some(self.topics.partition(topic, partition)?.leader_epoch)

@@ -9,7 +9,8 @@ use offtake_wire::{ApiKey, Response};
 
 use crate::{
     Cause, Event, OffsetAndMetadata, Offsets, PartitionError, ResetPolicy, ResetReason,
-    partition::{AfterListing, Lookup, Partition},
+    config::StartPlace,
+    partition::{AfterListing, Loaded, Lookup, Partition},
     remedy::{REPORT_AFTER, Remedy, Report, cannot_validate, for_leader_request, for_offset_fetch},
     requests::{Answers, TopicIds, epoch_ends, list_offsets, offset_fetch, take},
     retry::BackoffSchedule,
@@ -39,7 +40,7 @@ impl Offsets {
             let Lookup::Committed { otherwise } = lookup else { continue };
             let answer = take(&mut answers, &partition, ApiKey::OffsetFetch);
             match answer {
-                Ok(Some(committed)) => self.on_committed_offset(&partition, &committed),
+                Ok(Some(committed)) => self.on_committed_offset(&partition, &committed, otherwise),
                 Ok(None) => self.on_nothing_committed(now, &partition, otherwise),
                 Err(cause) => {
                     let (remedy, mut weight) = for_offset_fetch(&cause);
@@ -66,10 +67,16 @@ impl Offsets {
         }
     }
 
-    fn on_committed_offset(&mut self, partition: &TopicPartition, committed: &OffsetAndMetadata) {
-        let position = committed.position();
+    fn on_committed_offset(
+        &mut self,
+        partition: &TopicPartition,
+        committed: &OffsetAndMetadata,
+        otherwise: StartPlace,
+    ) {
+        let (position, at) = (committed.position(), self.clock);
         if let Some(state) = self.partitions.get_mut(partition) {
             state.committed = Some(position);
+            state.loaded = Some(Loaded { offset: position.offset, at, otherwise });
         }
         if let Some(last) = self.last_committed.get(partition).copied().filter(|last| *last > position.offset)
         {

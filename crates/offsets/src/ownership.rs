@@ -6,12 +6,12 @@ use offtake_machine::{OffsetSpec, Position, Token, TopicPartition, after};
 use offtake_wire::Uuid;
 
 use crate::{
-    Event, FinishedError, Offsets, ResetReason, SeekError, StartAt,
+    Event, FinishedError, Offsets, ResetPolicy, ResetReason, SeekError, StartAt,
     config::StartPlace,
-    partition::{AfterListing, Lookup, Partition, Phase},
+    partition::{AfterListing, Loaded, Lookup, Partition, Phase},
 };
 
-/// Metadata that do not show a new topic for this long after a reset say that the reset had another cause.
+/// Metadata that do not show a new topic for this long after an offset was found say that it was found in the log that they do show.
 const METADATA_CATCH_UP: Duration = Duration::from_secs(300);
 
 impl Offsets {
@@ -167,8 +167,10 @@ impl Offsets {
         }
     }
 
-    /// The policy decides where the partition continues in the new log of its topic, unless a reset has found its place there already: the
-    /// policy `latest`, applied once more, would skip the records in between.
+    /// The policy decides where the partition continues in the new log of its topic, unless it has found its place there already, from what is
+    /// committed or by a reset: the policy `latest`, applied once more, would skip the records in between. (`earliest` only repeats them, and
+    /// `none` leaves it to the application. What is committed might still be of the old log, so it is read again, and where that is not
+    /// needed the policy is the safer choice.)
     pub(crate) fn reset_in_new_log(
         &mut self,
         now: Instant,
@@ -176,7 +178,16 @@ impl Offsets {
         from: i64,
         not_before: Option<Instant>,
     ) {
+        let state = self.partitions.get_mut(partition);
+        let skips = matches!(self.config.reset, ResetPolicy::Latest | ResetPolicy::ByDuration(_));
+        let loaded = state.and_then(|state| state.loaded.take()).filter(|loaded| {
+            skips && loaded.offset == from && now.saturating_duration_since(loaded.at) < METADATA_CATCH_UP
+        });
         self.begin_new_log(partition);
+        if let Some(Loaded { otherwise, .. }) = loaded {
+            let reset = Some((ResetReason::TopicRecreated, Some(from)));
+            return self.resolve(partition, Lookup::Committed { otherwise }, true, reset, not_before);
+        }
         self.apply_reset_policy(now, partition, ResetReason::TopicRecreated, Some(from), true, not_before);
         let Some(state) = self.partitions.get_mut(partition) else { return };
         if let (Some((offset, at)), Some(waiting)) = (state.reset_to.take(), state.resolving_mut())

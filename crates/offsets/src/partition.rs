@@ -44,12 +44,23 @@ pub(crate) struct Partition {
     returned: Option<Position>,
     /// How often in a row `fetch` returned it at the position where it started.
     pub(crate) no_progress_count: u32,
+    /// The committed offset at which it was to start, when that was answered, and where to start without one. If the topic was created again, and
+    /// the metadata did not show it yet, it is an offset of the new log.
+    pub(crate) loaded: Option<Loaded>,
     /// Where a reset has moved it, and when: if the topic was created again, and the metadata did not show it yet, the leader listed an offset of
     /// the new log. Once they do, and the old log is discarded, it is the first offset that is not finished since.
     pub(crate) reset_to: Option<(i64, Instant)>,
     /// When its position was last out of range, and how often in a row that happened soon after the previous
     /// time.
     out_of_range: Option<(Instant, u32)>,
+}
+
+/// A committed offset as the start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loaded {
+    pub(crate) offset: i64,
+    pub(crate) at: Instant,
+    pub(crate) otherwise: StartPlace,
 }
 
 /// The phase of a partition.
@@ -130,6 +141,7 @@ impl Partition {
             started: None,
             returned: None,
             no_progress_count: 0,
+            loaded: None,
             reset_to: None,
             out_of_range: None,
         }

@@ -45,7 +45,7 @@ impl Offsets {
     pub(crate) fn resolve_start(&mut self, now: Instant, partition: &TopicPartition, at: StartAt) {
         if let Some(state) = self.partitions.get_mut(partition) {
             state.asked_by_name = None;
-            state.reset_to = None;
+            (state.loaded, state.reset_to) = (None, None);
         }
         let (committed, place) = at.parts();
         match (committed, &self.config.group) {
@@ -89,7 +89,8 @@ impl Offsets {
         partition: &TopicPartition,
         otherwise: StartPlace,
     ) {
-        let reset = Some((ResetReason::NothingCommitted, None));
+        let waiting = self.partitions.get(partition).and_then(Partition::resolving);
+        let reset = waiting.and_then(|waiting| waiting.reset).or(Some((ResetReason::NothingCommitted, None)));
         self.resolve_place(now, partition, otherwise, reset);
     }
 

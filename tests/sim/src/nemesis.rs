@@ -30,6 +30,9 @@ use crate::{
 /// How long a coordinator loads its groups.
 pub(crate) const LOADS: Duration = Duration::from_millis(800);
 
+/// How long a broker lags behind after a topic was created again.
+pub(crate) const LAGS_BEHIND: Duration = Duration::from_secs(2);
+
 /// Creates the topics of a plan.
 pub(crate) fn create_topics(model: &mut Model, plan: &Plan) {
     for topic in &plan.topics {
@@ -289,12 +292,12 @@ impl Strike<'_> {
                 return Some((ms(lasts), End::Nothing));
             }
             FaultKind::Grow { .. }
-            | FaultKind::Recreate { .. }
             | FaultKind::Truncate { .. }
             | FaultKind::Elect { .. }
             | FaultKind::Delete { .. }
             | FaultKind::Retain { .. }
             | FaultKind::Compact { .. } => self.change_log(&mut state.model, kind),
+            FaultKind::Recreate { topic } => self.create_again(state, now, topic),
         }
         None
     }
@@ -362,6 +365,28 @@ impl Strike<'_> {
         }
     }
 
+    /// For a while one of several brokers shows members the topic that was deleted: it lags behind.
+    fn create_again(&self, state: &mut State, now: Instant, topic: usize) {
+        let (topic, model) = (self.topic(topic), &mut state.model);
+        let id = model.topic_id(&topic.name);
+        // Without a live broker the topic could not be created again.
+        let led = model.leader_of(&topic.name, 0).is_some();
+        if !led || model.delete_topic(&topic.name).is_err() {
+            return;
+        }
+        self.tell(What::Recreated { topic: topic.name.as_str().into() });
+        create_topic(model, self.plan, topic);
+        if let Some(id) = id.filter(|_| self.plan.brokers > 1) {
+            let rule = FaultRule::on(
+                offtake_broker::ApiKey::Metadata,
+                Does::Rewrite(Rewrite::metadata_topic_id(id)),
+            );
+            let rule = rule.client("m").broker(self.plan.brokers).topic(topic.name.as_str());
+            let rule = model.inject(rule.between(now, now + LAGS_BEHIND));
+            state.armed.push(("metadata with the id of a deleted topic", rule));
+        }
+    }
+
     fn change_log(&self, model: &mut Model, kind: &FaultKind) {
         match *kind {
             FaultKind::Grow { topic } => {
@@ -369,15 +394,6 @@ impl Strike<'_> {
                 let partitions = model.partition_count(name).unwrap_or(1) + 1;
                 if partitions <= 6 && model.add_partitions(name, partitions).is_ok() {
                     self.tell(What::Grown { topic: name.as_str().into(), partitions });
-                }
-            }
-            FaultKind::Recreate { topic } => {
-                let topic = self.topic(topic);
-                // Without a live broker the topic could not be created again.
-                let led = model.leader_of(&topic.name, 0).is_some();
-                if led && model.delete_topic(&topic.name).is_ok() {
-                    self.tell(What::Recreated { topic: topic.name.as_str().into() });
-                    create_topic(model, self.plan, topic);
                 }
             }
             FaultKind::Truncate { topic, partition, by } => {

@@ -138,6 +138,13 @@ impl Rewrite {
         })
     }
 
+    /// The answer of a lagging broker: topics have this id, from before they were deleted and created again.
+    pub fn metadata_topic_id(id: [u8; 16]) -> Self {
+        Self::new("metadata with the id of a deleted topic", move |response, answered| {
+            metadata_topics(response, answered, |topic| topic.topic_id = Uuid::from_bytes(id));
+        })
+    }
+
     /// Impossible brokers: a negative id, a port of 0 and one above 65535, no host, an id twice.
     pub fn metadata_strange_brokers() -> Self {
         Self::new("metadata with strange brokers", |response, _| {

@@ -847,6 +847,46 @@ fn b3_what_a_new_consumer_found_in_the_new_log_by_the_policy_is_not_reset_to_its
     assert_eq!(starts_in_new_log(&mut sim, token, 20, 80), 20);
 }
 
+/// What the group has committed was read while a broker that lags behind still showed the deleted topic (seed 26165405).
+#[test]
+fn b3_a_new_consumer_reads_again_what_is_committed_before_the_policy_skips_it() {
+    for (reset, answer, starts) in [
+        (ResetPolicy::Latest, 7, 7),
+        (ResetPolicy::ByDuration(Duration::ZERO), 7, 7),
+        (ResetPolicy::Latest, -1, 80),
+        // It repeats records, and needs no answer that might be of the deleted topic.
+        (ResetPolicy::Earliest, 7, 0),
+    ] {
+        let mut sim = Sim::new(|c| c.reset = reset);
+        sim.offsets.handle_cluster(sim.now, &sim.cluster);
+        sim.assign([(orders(0), StartAt::Committed)]);
+        let load = sim.transmit();
+        sim.answer(&load, 9, fetched([(orders(0), 7, -1, ErrorCode::None)]));
+        let old = sim.token(0);
+        sim.events();
+        sim.create_again();
+        assert_eq!(sim.events(), [Event::LogGone { partition: orders(0), token: old }]);
+        sim.offsets.on_topic_recreated(sim.now, &orders(0), old, Position::at(7));
+        if reset != ResetPolicy::Earliest {
+            let load = sim.transmit();
+            sim.answer(&load, 9, fetched([(orders(0), answer, -1, ErrorCode::None)]));
+        }
+        if answer < 0 || reset == ResetPolicy::Earliest {
+            let list = sim.transmit();
+            sim.answer(&list, 7, lists(orders(0), starts));
+        }
+        let (events, partition, reason) = (sim.events(), orders(0), ResetReason::TopicRecreated);
+        let token = sim.token(0);
+        let reset = Event::Reset { partition, token, from: Some(7), to: starts, reason, skipped: None };
+        assert!(events.contains(&reset), "{events:?}");
+        assert!(matches!(events.last(), Some(Event::Start { .. })), "{events:?}");
+        assert_eq!(sim.offsets.finished_position(&orders(0)).map(|at| at.offset), Some(starts));
+    }
+    // It has read on from there: that was the deleted topic.
+    let (mut sim, token) = flowing_far_under(ResetPolicy::Latest);
+    assert_eq!(starts_in_new_log(&mut sim, token, 1001, 80), 80);
+}
+
 #[test]
 fn b3_the_policy_alone_decides_in_a_new_log_after_other_moves() {
     // The application has moved it since.

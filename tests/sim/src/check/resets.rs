@@ -12,6 +12,7 @@ use super::{
 use crate::{
     clock::ms,
     events::{Place, Who},
+    nemesis::LAGS_BEHIND,
     plan::{FaultKind, Odd, Plan, Reset},
 };
 
@@ -112,7 +113,12 @@ impl Records {
         {
             reader.told = reader.told.min(cut);
         }
-        let cut = from.and_then(|from| hears_of(reader, log, (from, Some(to)), (started, at), Tells::Reset));
+        // A broker that lagged behind had shown it the deleted topic. It goes to the new one's start once more, but skips nothing.
+        let shown =
+            if plan.reset == Reset::Earliest && plan.brokers > 1 { LAGS_BEHIND } else { Duration::ZERO };
+        let known_since = started.saturating_sub(shown);
+        let cut =
+            from.and_then(|from| hears_of(reader, log, (from, Some(to)), (known_since, at), Tells::Reset));
         let of = self.groups.entry(place.clone()).or_default();
         let is_of_before = cut.filter(|cut| is_of_before(log, &log.cuts[*cut], to));
         if is_of_before.is_none() && cut.is_some_and(|cut| log.cuts[cut].recreated) {

@@ -443,6 +443,7 @@ fn wrong_but_legal_metadata() {
     assert!(rewritten(Rewrite::metadata_without_topics()).topics.is_empty());
     assert_eq!(rewritten(Rewrite::metadata_without_epochs()).topics[0].partitions[0].leader_epoch, -1);
     assert_eq!(rewritten(Rewrite::metadata_from_the_past(2)).topics[0].partitions[0].leader_epoch, 3);
+    assert_eq!(rewritten(Rewrite::metadata_topic_id([7; 16])).topics[0].topic_id.as_bytes(), &[7; 16]);
     assert!(rewritten(Rewrite::metadata_strange_brokers()).brokers.iter().any(|b| b.port == 70_000));
     assert_eq!(rewritten(Rewrite::partitions_fail(5)).topics[0].partitions[0].error_code, 5);
 }
