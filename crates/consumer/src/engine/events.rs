@@ -324,7 +324,7 @@ impl Engine {
         self.outbox.push_reset(partition, event);
     }
 
-    fn on_fetch_event(&mut self, now: Instant, event: offtake_fetch::Event) {
+    pub(super) fn on_fetch_event(&mut self, now: Instant, event: offtake_fetch::Event) {
         use offtake_fetch::Event as FetchEvent;
         match event {
             FetchEvent::OutOfRange { partition, token, position } => {

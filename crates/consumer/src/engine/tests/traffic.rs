@@ -308,3 +308,20 @@ fn i12_a_paused_partition_is_asked_for_its_memory_as_soon_as_another_needs_it() 
     assert!(told.iter().any(|it| it.contains("GiveBack")), "the handle gets {told:?}");
     assert!(engine.poll_timeout().is_none_or(|at| at > now), "it does not spin");
 }
+
+/// What only this partition suffers from is told by `poll`; what stops it comes after the records that were fetched before.
+#[test]
+fn k2_j1_an_error_of_a_partition_is_told_and_what_stops_it_comes_in_its_turn() {
+    let (mut engine, now) = engine(|builder| builder);
+    engine.reads(now, &[0]);
+    let (partition, token) = (orders(0), engine.offsets.token_of(&orders(0)).unwrap());
+    let mut told = |error| {
+        let (partition, position) = (partition.clone(), Position::at(5));
+        engine
+            .on_fetch_event(now, offtake_fetch::Event::PartitionFailed { partition, token, position, error });
+        engine.outputs(now)
+    };
+    let refused = told(offtake_fetch::PartitionError::Refused(ErrorCode::TopicAuthorizationFailed));
+    assert!(matches!(&refused[..], [only] if only.starts_with("Control(Failed(")), "{refused:?}");
+    assert_eq!(told(offtake_fetch::PartitionError::NoProgress { offset: 5 }), ["failed orders-0"]);
+}
