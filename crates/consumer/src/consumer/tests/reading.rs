@@ -77,3 +77,17 @@ async fn the_next_records_are_decoded_while_the_application_is_at_work() {
     assert!(consumer.delivery.unpacked() > 0);
     assert_eq!(offsets(&mut consumer).await, [6, 7, 8]);
 }
+
+/// A broker that had refused every call answers again.
+#[tokio::test(start_paused = true)]
+async fn o6_a_fatal_error_comes_out_of_every_poll_until_its_cause_has_gone() {
+    let (mut consumer, engine) = member(|builder| builder, &[0]).await;
+    engine.send([Control::Failed(Error::new(ErrorKind::Authentication, "refused"))], []);
+    for _ in 0..3 {
+        let error = consumer.poll(Duration::from_secs(1)).await.unwrap_err();
+        assert!(error.is_fatal() && error.kind() == ErrorKind::Authentication, "{error:?}");
+    }
+    engine.send([Control::Recovered], []);
+    engine.brings(0, 0, 3);
+    assert_eq!(offsets(&mut consumer).await, [0, 1, 2]);
+}
