@@ -111,7 +111,7 @@ pub enum Event {
         /// The last error.
         error: BrokerError,
     },
-    /// Fetching from this broker works again.
+    /// Fetching from this broker works again, or it has left the cluster.
     BrokerRecovered {
         /// The broker.
         broker: BrokerId,

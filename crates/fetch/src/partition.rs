@@ -28,6 +28,8 @@ pub(crate) struct Partition {
     pub(crate) backoff: Backoff,
     /// The number of consecutive responses with records that did not move the position.
     pub(crate) no_progress_responses: u32,
+    /// How many pauses new leaders have ended since the last answer without an error.
+    pub(crate) moves: u32,
     /// The number of consecutive refusals in which the leader did not know our leader epoch.
     pub(crate) unknown_epochs: u32,
     /// Whether the current error has been reported.
@@ -110,6 +112,7 @@ impl Partition {
             backoff,
             no_progress_responses: 0,
             unknown_epochs: 0,
+            moves: 0,
             reported: false,
             send_epoch: true,
             queue: Queue::default(),

@@ -88,10 +88,21 @@ pub struct Metadata {
 /// The evidence that what looks older than the known state is newer.
 #[derive(Debug, Default)]
 struct OlderState {
-    /// The number of consecutive responses.
+    /// The number of consecutive responses; of those with an id from before, the number since few have agreed with
+    /// the known state.
     answers: u32,
     /// The brokers that sent them.
     of: BTreeSet<BrokerId>,
+    /// The number of responses that agree, and the brokers that sent them.
+    agreeing: u32,
+    agree: BTreeSet<BrokerId>,
+}
+
+impl OlderState {
+    fn agrees(&mut self, from: Option<BrokerId>) {
+        self.agreeing = self.agreeing.saturating_add(1);
+        self.agree.extend(from);
+    }
 }
 
 /// When to refresh after the outstanding call, as far as that was requested meanwhile.
@@ -352,12 +363,14 @@ impl Metadata {
     fn weigh_older(&mut self, from: Option<BrokerId>, response: &wire::MetadataResponse) {
         let enough_brokers = self.cluster.brokers.len().min(2);
         let cluster = &self.cluster;
-        self.older.retain(|name, _| cluster.topics.contains_key(name));
+        self.older.retain(|name, _| cluster.topic(name.as_str()).is_some());
         for topic in &response.topics {
             let Some(name) = topic.name.as_deref().filter(|_| topic.error_code.is_ok()) else { continue };
             let Some(known) = self.cluster.topic(name) else { continue };
             let goes_back = if known.id != topic.topic_id {
-                self.known_ids.get(name).is_some_and(|ids| ids.contains(&topic.topic_id))
+                // The last id is the present one, even if a broker without ids has answered since.
+                let before = self.known_ids.get(name).and_then(|ids| ids.split_last());
+                before.is_some_and(|(_, before)| before.contains(&topic.topic_id))
             } else {
                 known.id.is_zero()
                     && topic.partitions.iter().any(|partition| {
@@ -368,7 +381,16 @@ impl Metadata {
             };
             let name = Topic::from(name);
             if !goes_back {
-                self.older.remove(&name);
+                // One broker that agrees may itself be the one that lags behind.
+                let agrees = known.id == topic.topic_id && !known.id.is_zero();
+                let older = self.older.get_mut(&name).filter(|_| agrees);
+                let is_over = older.is_none_or(|older| {
+                    older.agrees(from);
+                    older.agreeing >= OLDER_BEFORE_CREATED_ANEW || older.agree.len() >= enough_brokers
+                });
+                if is_over {
+                    self.older.remove(&name);
+                }
                 continue;
             }
             let older = self.older.entry(name.clone()).or_default();
@@ -420,6 +442,7 @@ impl Metadata {
         let known = self.cluster.topic(name.as_str());
         match (new.error, known) {
             (ErrorCode::None, Some(known)) if known.id != new.id && self.older.contains_key(name) => {
+                self.unknown.remove(name);
                 known.clone()
             }
             (ErrorCode::None, _) | (_, None) => {

@@ -220,9 +220,7 @@ impl Offsets {
         }
         self.emit(Event::Start { partition: partition.clone(), token, position });
         if let Some((reason, from)) = reset {
-            if reason != ResetReason::TopicRecreated
-                && let Some(state) = self.partitions.get_mut(partition)
-            {
+            if let Some(state) = self.partitions.get_mut(partition) {
                 state.reset_to = Some((position.offset, self.clock));
             }
             if suggests_new_log(reason, from, position.offset) {

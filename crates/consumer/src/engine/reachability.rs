@@ -100,9 +100,9 @@ impl Reachability {
 
     pub(super) fn log_fetch_recovery(&mut self, broker: BrokerId) {
         if self.failing_fetches.remove(&broker) {
-            tracing::info!(%broker, "fetching works again");
+            tracing::info!(%broker, "fetching from this broker no longer fails");
         } else {
-            tracing::debug!(%broker, "fetching works again");
+            tracing::debug!(%broker, "fetching from this broker no longer fails");
         }
     }
 

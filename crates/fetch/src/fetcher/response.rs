@@ -239,7 +239,7 @@ impl Fetcher {
             self.on_partition_error(reply, tp, entry, &data);
             return true;
         }
-        partition.unknown_epochs = 0;
+        (partition.unknown_epochs, partition.moves) = (0, 0);
         if let Some(watermarks) = Watermarks::of(&data)
             && partition.watermarks.replace(watermarks) != Some(watermarks)
         {
@@ -297,12 +297,16 @@ impl Fetcher {
         };
         let leader = partition.leader.and_then(|leader| self.nodes.get(&leader));
         let without_rack = leader.is_some_and(|leader| leader.without_rack_until.is_some());
-        if self.routing.knows(broker) && !without_rack {
+        if self.routing.knows(broker) {
             partition.replica = Some(Replica { broker, until: now + self.config.replica_lease });
             self.reschedule(tp);
+            if without_rack {
+                // It has failed, and is named for another reason than our rack, which the leader was not told: it is tried
+                // again, with pauses.
+                self.back_off(now, tp);
+            }
         } else {
-            // The metadata does not contain it yet; until then the leader is asked. Or it has failed as a replica, and
-            // is named although the leader was not told our rack.
+            // The metadata does not contain it yet; until then the leader is asked.
             self.refresh = true;
             self.back_to_leader(now, tp);
             self.back_off(now, tp);

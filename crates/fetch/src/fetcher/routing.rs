@@ -20,7 +20,7 @@ const MAX_REPLICA_FAILURES: u32 = 3;
 /// records, and at most for the replica lease. (A replica that was just added may not have caught up.)
 const FIRST_WITHOUT_RACK: Duration = Duration::from_secs(2);
 
-/// After this many consecutive failures a partition waits even for a new leader: brokers that send it from one to the next do not serve it.
+/// How many pauses in a row a new leader ends. Brokers that send a partition from one to the next for longer do not serve it.
 const MAX_MOVES: u32 = 5;
 
 /// How many full responses each partition may hold, however many partitions there are: usually few of them
@@ -148,7 +148,7 @@ impl Fetcher {
         self.nodes.retain(|id, node| {
             let stays = node.is_active() || !node.over_share.is_empty() || routing.knows(*id);
             if !stays && node.reported {
-                events.push_back(Event::BrokerRecovered { broker: *id }); // it fails nobody any more
+                events.push_back(Event::BrokerRecovered { broker: *id }); // nothing is fetched from it any more
             }
             stays
         });
@@ -175,7 +175,6 @@ impl Fetcher {
     fn route(&mut self, tp: &TopicPartition, cluster: &Cluster) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         if matches!(partition.state, State::AwaitingStart | State::Stopped) {
-            self.routing.leaderless.remove(tp);
             return; // it is looked up when it is started again
         }
         if let Some(info) = cluster.partition(tp) {
@@ -219,8 +218,9 @@ impl Fetcher {
             if advanced || moved || partition.replica.is_some_and(|it| !self.routing.knows(it.broker)) {
                 partition.replica = None;
             }
-            if (advanced || moved) && partition.backoff.failures() < MAX_MOVES {
+            if (advanced || moved) && partition.moves < MAX_MOVES {
                 // The first fetch at a new leader waits for nothing (FAILURES I5).
+                partition.moves += u32::from(partition.state != State::Fetching);
                 partition.state = State::Fetching;
             }
             if advanced && partition.position.epoch.is_some() {

@@ -461,3 +461,47 @@ fn safe15_i9_a_leader_that_sends_us_away_without_our_rack_causes_no_busy_loop() 
         }
     }
 }
+
+/// A `replica.selector.class` that does not decide by rack; the replica fails for five seconds.
+#[test]
+fn i9_a_replica_that_is_named_for_another_reason_than_the_rack_is_read_when_it_is_back() {
+    for rack in [None, Some("r".to_owned())] {
+        let mut rig = Rig::with(Config { rack, ..Default::default() }).topic("a", &[1]);
+        rig.start("a", 0, 10);
+        let down = rig.now + Duration::from_secs(5);
+        let read = (0..60_000).any(|_| {
+            rig.pass_ms(10);
+            let Some(asked) = rig.sent() else { return false };
+            rig.events();
+            if asked.broker == BrokerId(1) {
+                rig.answer(&asked, response(7, vec![("a", vec![preferring(2)])]));
+            } else if rig.now < down {
+                rig.answer(&asked, response(8, vec![("a", vec![error(0, ErrorCode::NotLeaderOrFollower)])]));
+            } else {
+                return true;
+            }
+            false
+        });
+        assert!(read, "not in 10 minutes");
+    }
+}
+
+#[test]
+fn i5_a_new_leader_is_asked_at_once_however_often_the_former_one_has_failed() {
+    let mut rig = Rig::new().topic("a", &[1]);
+    rig.start("a", 0, 10);
+    for _ in 0..5 {
+        let asked = loop {
+            if let Some(asked) = rig.sent() {
+                break asked;
+            }
+            rig.pass_ms(1);
+        };
+        rig.answer(&asked, response(7, vec![("a", vec![error(0, ErrorCode::KafkaStorageError)])]));
+        rig.show();
+        rig.events();
+    }
+    rig.lead("a", 0, 2, 6);
+    rig.show();
+    assert_eq!(rig.ask().broker, BrokerId(2));
+}

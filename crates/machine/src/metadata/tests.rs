@@ -545,3 +545,77 @@ fn b3_an_id_that_was_replaced_comes_back_only_when_answer_after_answer_has_it() 
     sim.told_by(|_| 1, view(3, 0));
     assert_eq!(id(&sim), Some(3));
 }
+
+#[test]
+fn b2_an_id_that_was_not_known_for_a_moment_is_no_id_from_before() {
+    let view = |id, leader, epoch| cluster(vec![topic("orders", id, &[(leader, epoch)])]);
+    let mut sim = Sim::wanting(&["orders"]);
+    sim.told_by(|_| 1, view(1, 1, 5));
+    sim.told_by(|_| 2, view(0, 1, 5));
+    sim.told_by(|_| 1, view(1, 2, 6));
+    assert_eq!(sim.leader("orders", 0), Some((2, Some(6))), "the leader has moved");
+}
+
+#[test]
+fn b8_a_topic_that_is_refused_while_its_id_is_in_doubt_is_not_asked_for_all_the_time() {
+    let view = |id| cluster(vec![topic("orders", id, &[(1, 5)])]);
+    let mut sim = Sim::wanting(&["orders"]);
+    sim.told_by(|_| 1, view(1));
+    sim.told_by(|_| 1, view(2));
+    sim.told_by(|_| 2, view(1));
+    let mut asked = 0;
+    let until = sim.now + Duration::from_secs(600);
+    while sim.now < until {
+        sim.told_by(|_| 1, cluster(vec![refused("orders", ErrorCode::TopicAuthorizationFailed)]));
+        asked += 1;
+    }
+    assert!(asked <= 5, "asked {asked} times in 10 minutes");
+}
+
+#[test]
+fn b3_one_broker_that_is_cut_off_does_not_outweigh_two_that_are_not() {
+    let answer = |from: i32| {
+        let (id, epoch) = if from == 2 { (1, 5) } else { (2, 0) };
+        let mut all = cluster(vec![topic("orders", id, &[(1, epoch)])]);
+        let third = wire::MetadataResponseBroker { node_id: 3, port: 9095, ..all.brokers[0].clone() };
+        all.brokers.push(third);
+        all
+    };
+    let mut sim = Sim::wanting(&["orders"]);
+    sim.told_by(|_| 1, answer(1));
+    sim.told_by(|_| 2, answer(2));
+    let began = sim.now;
+    let mut rotation = 0;
+    while sim.metadata.cluster().topic_id("orders") != Some(Uuid([2; 16])) {
+        assert!(sim.now < began + Duration::from_secs(300), "the wrong id for 5 minutes");
+        sim.now += Duration::from_millis(1000);
+        sim.metadata.refresh(sim.now); // the leader refuses the id
+        let Transmit { id, to, .. } = sim.ask();
+        rotation += 1;
+        // Three connected brokers take turns.
+        let turns = (0..3).map(|turn| 1 + (rotation + turn) % 3);
+        let from = turns.into_iter().find(|broker| to != Target::Other(BrokerId(*broker))).unwrap();
+        let response = answer(from).into();
+        let answer = Answer { from: Some(BrokerId(from)), version: 13, memory: 0, response };
+        sim.metadata.handle_answer(sim.now, id, Ok(answer));
+    }
+}
+/// It lags behind for a moment, or for long: two others agree, and the metadata are as old as they may be.
+#[test]
+fn b3_a_doubt_ends_when_two_brokers_agree_with_what_is_known() {
+    let view = |id| {
+        let mut all = cluster(vec![topic("orders", id, &[(1, 0)])]);
+        let third = wire::MetadataResponseBroker { node_id: 3, port: 9095, ..all.brokers[0].clone() };
+        all.brokers.push(third);
+        all
+    };
+    let mut sim = Sim::wanting(&["orders"]);
+    for (broker, id) in [(1, 1), (1, 2), (2, 1)] {
+        sim.told_by(|_| broker, view(id));
+    }
+    sim.told_by(|_| 1, view(2));
+    assert!(sim.next_in() < Duration::from_secs(2), "it may be the one that lags behind");
+    sim.told_by(|_| 3, view(2));
+    assert_eq!((sim.next_in(), sim.ask().to), (MAX_AGE, Target::Any));
+    assert_eq!(sim.metadata.cluster().topic_id("orders"), Some(Uuid([2; 16])));
+}
