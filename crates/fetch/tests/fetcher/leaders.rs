@@ -389,7 +389,7 @@ fn b3_k2_a_leader_that_never_learns_our_epoch_is_reported_once() {
 }
 
 #[test]
-fn b1_a_partition_that_waits_for_its_start_asks_for_no_leader() {
+fn a_partition_that_waits_for_its_start_asks_for_no_leader() {
     let mut rig = Rig::new().topic("a", &[1]);
     rig.start_as("a", 0, TOKEN, Position { offset: 10, epoch: Some(5) });
     rig.ask();
