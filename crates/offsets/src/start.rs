@@ -90,7 +90,8 @@ impl Offsets {
         otherwise: StartPlace,
     ) {
         let waiting = self.partitions.get(partition).and_then(Partition::resolving);
-        let reset = waiting.and_then(|waiting| waiting.reset).or(Some((ResetReason::NothingCommitted, None)));
+        let asked = waiting.filter(|waiting| waiting.is_for_coordinator());
+        let reset = asked.and_then(|waiting| waiting.reset).or(Some((ResetReason::NothingCommitted, None)));
         self.resolve_place(now, partition, otherwise, reset);
     }
 
