@@ -15,12 +15,14 @@ pub use self::{headers::DeadLetterHeaders, origin::Origin, time::rfc3339};
 ///
 /// A dead letter has the record's key, value and headers byte for byte, and additional headers with the record's origin and the
 /// reason ([`DeadLetterHeaders`]). An idempotent producer writes it with `acks=all`, compressed by zstd if that feature is
-/// enabled. The record is finished when its dead letter is acknowledged. If the dead letter cannot be written, the record's
-/// partition [stops](crate::StopReason::DeadLetterFailed).
+/// enabled. The record is finished when its dead letter is acknowledged. A dead letter that cannot be written because its topic
+/// does not exist, or because of the brokers, is written again until it is, and [events](crate::Event::Error) report that; the
+/// records ordered after its record wait. If it is refused, because it is too large or this client may not write it, the
+/// record's partition [stops](crate::StopReason::DeadLetterFailed).
 ///
 /// The timestamp of a dead letter is the time of writing, because the topic's retention counts from it (`original_timestamp` has
 /// the record's). The dead-letter topic must accept larger records than the source topic, by the size of the headers. A worker
-/// that reads its own dead-letter topic is refused, or stops those partitions.
+/// that would read its own dead-letter topic is refused when it starts.
 ///
 /// In a [transactional](crate::Worker::transactional) worker, the transaction's producer writes the dead letter in the
 /// transaction that commits its record. Otherwise a dead letter may be written twice: if the process died, the partition was lost
@@ -34,7 +36,7 @@ pub struct DeadLetters {
 
 impl DeadLetters {
     /// Writes dead letters to this topic. It should exist. If brokers create topics automatically, it is created with their
-    /// defaults. If they do not, and it is missing at the start, an [event](crate::Event::Error) reports that.
+    /// defaults. If they do not, and it is missing, [events](crate::Event::Error) report that, and its letters wait for it.
     pub fn to(topic: impl Into<String>) -> Self {
         Self {
             topic: topic.into(),

@@ -84,7 +84,8 @@ pub enum Event {
     Reachable,
     /// An event of the consumer: [`Reset`](offtake::Event::Reset), [`Truncated`](offtake::Event::Truncated) and its other events.
     Consumer(offtake::Event),
-    /// An error that the worker recovers from, for example a refused commit.
+    /// An error that the worker recovers from, for example a refused commit, or a dead letter that cannot be written for now
+    /// and will be written again (reported about every minute while that lasts).
     Error(offtake::Error),
 }
 
@@ -116,7 +117,7 @@ pub enum StopReason {
         /// The handler's reason.
         reason: String,
     },
-    /// The dead letter of a record, or its copy for a retry topic, could not be written.
+    /// The dead letter of a record, or its copy for a retry topic, was refused. In transactions also: its topic does not exist.
     DeadLetterFailed {
         /// Why it could not be written.
         error: offtake::Error,

@@ -214,7 +214,7 @@ impl Worker {
     }
 
     /// Sets how long running handlers may take once the worker is to stop; then they are cancelled. Default: 30 s. The wait for a
-    /// dead letter, or for a record to a retry topic, may take this and [`close_timeout`](Self::close_timeout) together. There is
+    /// dead letter, or for a record to a retry topic, may take this and half of [`close_timeout`](Self::close_timeout). There is
     /// no wait for one whose topic does not exist, or refused the last one: its record is redelivered.
     ///
     /// Whatever stops the process has to allow for this and [`close_timeout`](Self::close_timeout). Kubernetes, for example,
@@ -224,8 +224,8 @@ impl Worker {
         self
     }
 
-    /// Sets how long each of the last steps may take after that: writing dead letters, committing, and leaving the group.
-    /// Default: 10 s.
+    /// Sets how long the last steps may take after that, all together: writing dead letters (half of the time), committing, and
+    /// leaving the group. Default: 10 s.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.options.close_timeout = timeout;
         self
@@ -325,7 +325,9 @@ impl Worker {
     /// [grace](Self::grace); [`Attempt::cancelled`](crate::Attempt::cancelled) reports that, and the handler should then end
     /// soon. Until it does, it keeps its place among the concurrent handlers, and nothing of its partition begins in this worker.
     /// Other members wait for it only [for a while](Self::revoke_grace), and for 1 s at the end of this worker. If it has not
-    /// ended by then, the order of records with the same key is not kept between it and the next owner.
+    /// ended by then, the order of records with the same key is not kept between it and the next owner. A runtime that is dropped
+    /// waits for its blocking threads: end it with tokio's `Runtime::shutdown_timeout`, or the process with `std::process::exit`,
+    /// if it must not wait for such a handler.
     ///
     /// # Errors
     /// Those of [`run`](Self::run).

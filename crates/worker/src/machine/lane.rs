@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::tracker::Cover;
+use super::{outcome::DeadLetter, tracker::Cover};
 use crate::{FirstFailure, dead_letters::Origin};
 
 /// A record and its state.
@@ -28,6 +28,8 @@ pub(crate) struct Entry<R> {
     /// The number of attempts before it was written to this partition.
     pub(crate) attempts_before: u32,
     pub(crate) first_failure: Option<Arc<FirstFailure>>,
+    /// Its letter, which could not be written and waits to be written again.
+    pub(crate) letter: Option<DeadLetter>,
     /// For a record of a retry topic: its origin.
     pub(crate) origin: Option<Arc<Origin>>,
 }
@@ -46,7 +48,7 @@ pub(crate) enum LaneState {
     Ready,
     /// This job has this many of them at a handler.
     Running { job: u64, count: usize },
-    /// The first record waits for another attempt.
+    /// The first record waits for another attempt, or its letter to be written again.
     Waiting,
     /// The dead letter of the first record is being written.
     Writing { letter: u64 },

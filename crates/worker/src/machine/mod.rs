@@ -47,7 +47,9 @@ pub(crate) use self::{
     effects::{Effect, EffectId, Written},
     job::{Before, Due, Item, Job, JobId, JobTicket, Started},
     metadata::{CommittedOffset, FinishedBeyond},
-    outcome::{Cause, DeadLetter, DeadLetterTarget, DeadLetterTicket, HandlerResult, Results},
+    outcome::{
+        Cause, DeadLetter, DeadLetterTarget, DeadLetterTicket, HandlerResult, Results, may_be_written_later,
+    },
 };
 use crate::{Event, Metrics, worker::Options};
 
@@ -108,7 +110,7 @@ pub(crate) struct Machine<R> {
     by_name: BTreeMap<TopicPartition, AssignmentId>,
     /// Partitions with lanes queued for a handler, in turn.
     rotation: VecDeque<AssignmentId>,
-    /// Lanes that wait for another attempt.
+    /// Lanes whose first record waits for another attempt, or its letter to be written again.
     waiting: BTreeSet<(Instant, AssignmentId, usize)>,
     /// Partitions of retry topics whose next record is not due.
     due: BTreeSet<(Instant, AssignmentId)>,
@@ -215,10 +217,7 @@ impl<R: Clone> Machine<R> {
         while let Some((until, id, lane)) = self.waiting.first().copied().filter(|(until, ..)| *until <= now)
         {
             self.waiting.remove(&(until, id, lane));
-            if let Some(partition) = self.partitions.get_mut(&id) {
-                partition.go_on(lane);
-                self.line_up(id);
-            }
+            self.lane_waited(id, lane);
         }
         self.advance_due(now);
         self.with_breaker(|breaker| breaker.advance(now));

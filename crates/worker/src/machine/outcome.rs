@@ -1,8 +1,11 @@
 //! The consequences of a handler's result: the record is finished, retried, dead-lettered, or stops its partition.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use offtake::TopicPartition;
+use offtake::{ErrorKind, TopicPartition};
 
 use super::{
     Action, AssignmentId, Effect, JobTicket, Machine, Mode, Written, breaker::Outcome, lane::LaneState,
@@ -11,6 +14,10 @@ use super::{
 use crate::{
     Event, FailureKind, FirstFailure, StopReason, StoppedPartition, clock, failure::Weight, output::Output,
 };
+
+/// The pause before a letter is written again. Its producer has waited before: for its topic (`max.block.ms`), or for an
+/// acknowledgement (`delivery.timeout.ms`).
+const WRITE_AGAIN: Duration = Duration::from_secs(1);
 
 /// A handler's result for one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -266,7 +273,7 @@ impl<R: Clone> Machine<R> {
         let delay = match counts {
             true => self.options.retry.delay(failures, random),
             // The breaker's pause is the delay, if this failure counts for it.
-            false if weight == Weight::Whole => std::time::Duration::ZERO,
+            false if weight == Weight::Whole => Duration::ZERO,
             false => self.options.retry.delay_untried(untried, random),
         };
         self.metrics.retried += 1;
@@ -296,7 +303,6 @@ impl<R: Clone> Machine<R> {
             };
             return self.stop_partition(StoppedPartition { partition: name, offset: Some(offset), why });
         }
-        let record = entry.record.clone();
         let later = self.options.retry.topic_after(name.topic.as_str());
         let to = match (kind, later) {
             (FailureKind::Retry, Some(later)) => DeadLetterTarget::Retry(later),
@@ -305,15 +311,37 @@ impl<R: Clone> Machine<R> {
         let letter = DeadLetter { offset, attempts, reason, first_failure, to };
         if self.options.transactions.is_some() {
             // The transaction that commits the record writes it.
+            let record = entry.record.clone();
             self.finish_with(id, index, Effect::DeadLetter { record, letter });
             return;
         }
+        self.write(id, index, letter);
+    }
+
+    /// Asks for the letter of the first record of a lane to be written.
+    fn write(&mut self, id: AssignmentId, index: usize, letter: DeadLetter) {
         let serial = self.next_id;
         self.next_id += 1;
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let Some(lane) = partition.lanes.get_mut(index) else { return };
+        let Some(record) = lane.records.front().map(|entry| entry.record.clone()) else { return };
         lane.state = LaneState::Writing { letter: serial };
         partition.writing += 1;
         let letter = DeadLetterTicket { assignment: id, lane: index, serial, letter };
         self.actions.push_back(Action::Write { letter, record });
+    }
+
+    /// Handles the end of a lane's wait: its first record is tried again, or its letter is written again.
+    pub(super) fn lane_waited(&mut self, id: AssignmentId, index: usize) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let first = partition.lanes.get_mut(index).and_then(|lane| lane.records.front_mut());
+        match first.and_then(|entry| entry.letter.take()) {
+            Some(letter) => self.write(id, index, letter),
+            None => {
+                partition.go_on(index);
+                self.line_up(id);
+            }
+        }
     }
 
     /// Finishes the first record of a lane with a letter that waits for a transaction.
@@ -332,9 +360,11 @@ impl<R: Clone> Machine<R> {
         lane.is_some_and(|lane| lane.state == LaneState::Writing { letter: letter.serial })
     }
 
-    /// Handles the result of writing a letter.
+    /// Handles the result of writing a letter. One that could not be written because of its topic or the brokers is written
+    /// again, without a limit. One that is refused stops its partition.
     pub(crate) fn letter_ended(
         &mut self,
+        now: Instant,
         letter: DeadLetterTicket,
         written: Result<Written, offtake::Error>,
     ) {
@@ -342,7 +372,9 @@ impl<R: Clone> Machine<R> {
             return;
         }
         let DeadLetterTicket { assignment: id, lane: index, letter, .. } = letter;
+        let goes_on = self.mode == Mode::Running;
         let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let goes_on = goes_on && partition.is_active();
         let Some(lane) = partition.lanes.get_mut(index) else { return };
         partition.writing = partition.writing.saturating_sub(1);
         let name = partition.name.clone();
@@ -355,6 +387,17 @@ impl<R: Clone> Machine<R> {
                 self.lane_goes_on(id, index);
                 self.lane_shrank(id, index);
                 self.line_up(id);
+            }
+            Err(error) if may_be_written_later(&error) && goes_on => {
+                lane.state = LaneState::Waiting;
+                if let Some(entry) = lane.records.front_mut() {
+                    entry.letter = Some(letter);
+                }
+                self.waiting.insert((clock::later(now, WRITE_AGAIN), id, index));
+            }
+            Err(error) if may_be_written_later(&error) => {
+                lane.state = LaneState::Held;
+                self.drop_what_is_over(id);
             }
             Err(error) => {
                 lane.state = LaneState::Held;
@@ -407,4 +450,11 @@ impl<R: Clone> Machine<R> {
             lane.state = LaneState::Held;
         }
     }
+}
+
+/// Whether a letter that failed with this error may be written later: the error is about its topic or the brokers, and not about
+/// the letter or what this client may do.
+pub(crate) fn may_be_written_later(error: &offtake::Error) -> bool {
+    use ErrorKind::{Malformed, OutcomeUnknown, Timeout, UnknownTopic, Unreachable};
+    matches!(error.kind(), Malformed | OutcomeUnknown | Timeout | Unreachable | UnknownTopic)
 }

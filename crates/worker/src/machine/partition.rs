@@ -169,6 +169,7 @@ impl<R> Partition<R> {
             untried: 0,
             attempts_before: item.before.attempts,
             first_failure: item.before.first_failure,
+            letter: None,
             origin: item.before.origin,
         };
         let (lane, is_new) = self.lanes.push(lane_key, entry);

@@ -1,9 +1,9 @@
 //! The writing of letters: to the dead letters, or to a retry topic.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     future::pending,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use offtake::{Error, ErrorKind, Handle, OwnedRecord, Topic};
@@ -13,13 +13,18 @@ use tokio::task::{JoinError, JoinSet};
 use super::watch::missing;
 use crate::{
     DeadLetters,
-    clock::WallClock,
+    clock::{self, WallClock},
     dead_letters::{DeadLetterHeaders, Origin},
-    machine::{DeadLetter, DeadLetterTarget, DeadLetterTicket},
+    machine::{DeadLetter, DeadLetterTarget, DeadLetterTicket, may_be_written_later},
     output::Output,
     producing::ProducerOptions,
     retry::RetryTopic,
 };
+
+/// How long none of the letters to a topic may be acknowledged before that is reported.
+const STALLED_AFTER: Duration = Duration::from_secs(10);
+/// How often it is reported that letters cannot be written.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// The contents and destinations of letters.
 pub(super) struct DeadLetterForm {
@@ -48,14 +53,9 @@ impl DeadLetterForm {
         Ok(Self { dead_letters, retries: retries.to_vec(), headers, group, wall })
     }
 
-    /// The letter of a record. A record read from the dead letters does not become another dead letter, which would repeat for
-    /// ever.
+    /// The letter of a record.
     pub(super) fn output(&self, letter: &DeadLetter, record: &OwnedRecord) -> Result<Output, Error> {
         let topic = self.topic(letter.to).ok_or_else(|| Error::misuse("there is no such retry topic"))?;
-        if record.topic() == topic {
-            let text = format!("it was read from `{topic}`, where dead letters are written to");
-            return Err(Error::misuse(text));
-        }
         let now_ms = self.wall.now_ms();
         let origin = Origin::new(record, &self.group, letter, now_ms);
         Ok(Output {
@@ -95,13 +95,39 @@ pub(super) struct DeadLetterWriter {
     held: VecDeque<(DeadLetterTicket, Output)>,
     /// The letters given to the producer, with the memory that each uses.
     written: JoinSet<(usize, Written)>,
-    /// The number of all letters, by destination.
-    on_their_way: BTreeMap<DeadLetterTarget, usize>,
+    destinations: BTreeMap<DeadLetterTarget, Destination>,
     /// The checks whether topics exist, which are made once.
     asked: JoinSet<Option<(DeadLetterTarget, Error)>>,
     has_asked: bool,
-    /// Destinations whose last letter could not be written, or which do not exist.
-    unwritable: BTreeSet<DeadLetterTarget>,
+}
+
+/// The state of a topic for letters.
+struct Destination {
+    /// The number of letters held or in flight.
+    on_their_way: usize,
+    /// When the last of its letters was written, or the first of these was begun.
+    progress: Instant,
+    /// Whether its last letter could not be written, or it does not exist.
+    is_unwritable: bool,
+    /// When that was last reported.
+    reported: Option<Instant>,
+    /// Whether it was reported that no letter is acknowledged.
+    is_stalled: bool,
+}
+
+impl Destination {
+    fn new(now: Instant) -> Self {
+        Self { on_their_way: 0, progress: now, is_unwritable: false, reported: None, is_stalled: false }
+    }
+
+    /// Returns whether that its letters cannot be written is to be reported now: at once, and then again after a while.
+    fn is_to_be_reported(&mut self, now: Instant) -> bool {
+        let reports = self.reported.is_none_or(|last| now >= clock::later(last, REPORT_EVERY));
+        if reports {
+            self.reported = Some(now);
+        }
+        reports
+    }
 }
 
 type Written = (DeadLetterTicket, Result<RecordMetadata, Error>);
@@ -109,8 +135,8 @@ type Written = (DeadLetterTicket, Result<RecordMetadata, Error>);
 /// An event about letters.
 pub(super) enum DeadLetterEvent {
     Ended(Result<Written, JoinError>),
-    /// The topic for letters does not exist.
-    NoTopic(Error),
+    /// Letters cannot be written, for this reason.
+    Unwritable(Error),
 }
 
 impl DeadLetterWriter {
@@ -139,16 +165,19 @@ impl DeadLetterWriter {
             taken: 0,
             held: VecDeque::new(),
             written: JoinSet::new(),
-            on_their_way: BTreeMap::new(),
+            destinations: BTreeMap::new(),
             asked: JoinSet::new(),
             has_asked: false,
-            unwritable: BTreeSet::new(),
         })
     }
 
     /// Queues a letter to be [written](Self::send_held).
     pub(super) fn hold(&mut self, letter: DeadLetterTicket, output: Output) {
-        *self.on_their_way.entry(letter.letter.to).or_default() += 1;
+        let destination = self.destination(letter.letter.to);
+        if destination.on_their_way == 0 {
+            destination.progress = clock::now();
+        }
+        destination.on_their_way += 1;
         self.held.push_back((letter, output));
     }
 
@@ -177,16 +206,18 @@ impl DeadLetterWriter {
             tokio::select! {
                 biased;
                 Some(ended) = self.written.join_next() => {
-                    if let Ok((memory, (letter, result))) = &ended {
-                        self.note(letter.letter.to, result.as_ref().err());
+                    if let Ok((memory, _)) = &ended {
                         self.taken = self.taken.saturating_sub(*memory);
                     }
                     return DeadLetterEvent::Ended(ended.map(|(_, written)| written));
                 }
                 Some(asked) = self.asked.join_next() => {
                     if let Ok(Some((to, error))) = asked {
-                        self.unwritable.insert(to);
-                        return DeadLetterEvent::NoTopic(error);
+                        let destination = self.destination(to);
+                        destination.is_unwritable = true;
+                        if destination.is_to_be_reported(clock::now()) {
+                            return DeadLetterEvent::Unwritable(will_be_written_again(to, &error));
+                        }
                     }
                 }
                 else => pending().await,
@@ -194,23 +225,58 @@ impl DeadLetterWriter {
         }
     }
 
-    fn note(&mut self, to: DeadLetterTarget, error: Option<&Error>) {
-        use ErrorKind::{Authorization, OutcomeUnknown, Timeout, UnknownTopic};
+    /// Notes the result of a letter. Returns an error to report if letters cannot be written to its destination.
+    pub(super) fn note(&mut self, to: DeadLetterTarget, error: Option<&Error>) -> Option<Error> {
         self.has_ended(to);
-        match error.map(Error::kind) {
-            None => drop(self.unwritable.remove(&to)),
-            Some(Authorization | OutcomeUnknown | Timeout | UnknownTopic) => {
-                self.unwritable.insert(to);
+        let (now, destination) = (clock::now(), self.destination(to));
+        match error {
+            None => {
+                *destination =
+                    Destination { on_their_way: destination.on_their_way, ..Destination::new(now) };
+                None
+            }
+            Some(error) if may_be_written_later(error) => {
+                destination.is_unwritable = true;
+                destination.is_to_be_reported(now).then(|| will_be_written_again(to, error))
+            }
+            // The partition stops, which is reported.
+            Some(error) if error.kind() == ErrorKind::Authorization => {
+                destination.is_unwritable = true;
+                None
             }
             // The error is about the record itself.
-            Some(_) => {}
+            Some(_) => None,
         }
     }
 
+    fn destination(&mut self, to: DeadLetterTarget) -> &mut Destination {
+        self.destinations.entry(to).or_insert_with(|| Destination::new(clock::now()))
+    }
+
     fn has_ended(&mut self, to: DeadLetterTarget) {
-        if let Some(count) = self.on_their_way.get_mut(&to) {
-            *count = count.saturating_sub(1);
-        }
+        let destination = self.destination(to);
+        destination.on_their_way = destination.on_their_way.saturating_sub(1);
+    }
+
+    /// Errors to report about letters that have not been acknowledged for a while, although none has failed yet: their producer
+    /// tries for longer.
+    pub(super) fn stalled(&mut self, now: Instant, form: &DeadLetterForm) -> Vec<Error> {
+        let stalled = |(to, destination): (&DeadLetterTarget, &mut Destination)| {
+            let is_late =
+                destination.on_their_way > 0 && now >= clock::later(destination.progress, STALLED_AFTER);
+            if !is_late || destination.is_unwritable || std::mem::replace(&mut destination.is_stalled, true) {
+                return None;
+            }
+            let topic = form.topic(*to)?;
+            let waited = now.saturating_duration_since(destination.progress).as_secs();
+            let (what, count) = (name(*to), destination.on_their_way);
+            let text = format!(
+                "{what} to `{topic}` has not been acknowledged for {waited} s, {count} wait: check that the topic exists and has a leader and enough \
+                 in-sync replicas"
+            );
+            Some(Error::new(ErrorKind::Timeout, text))
+        };
+        self.destinations.iter_mut().filter_map(stalled).collect()
     }
 
     /// Checks once letters are in flight whether their topics exist. At the end, the worker does not wait for letters to missing
@@ -228,8 +294,8 @@ impl DeadLetterWriter {
 
     /// Whether letters are in flight, and all of them go to destinations where nothing can be written, as far as known.
     pub(super) fn are_hopeless(&self) -> bool {
-        let mut goals = self.on_their_way.iter().filter(|(_, count)| **count > 0);
-        !self.written.is_empty() && goals.all(|(to, _)| self.unwritable.contains(to))
+        let mut goals = self.destinations.values().filter(|destination| destination.on_their_way > 0);
+        !self.written.is_empty() && goals.all(|destination| destination.is_unwritable)
     }
 
     /// Closes the producer. Letters not written by then are given up, and their records are not finished.
@@ -240,4 +306,18 @@ impl DeadLetterWriter {
             tracing::warn!(%error, "the producer of dead letters was not closed in time");
         }
     }
+}
+
+fn name(to: DeadLetterTarget) -> &'static str {
+    match to {
+        DeadLetterTarget::DeadLetters => "a dead letter",
+        DeadLetterTarget::Retry(_) => "a record for a retry topic",
+    }
+}
+
+fn will_be_written_again(to: DeadLetterTarget, error: &Error) -> Error {
+    let text = format!("{} cannot be written, and will be written again: {error}", name(to));
+    let again = Error::new(error.kind(), text);
+    let again = error.code().into_iter().fold(again, Error::with_code);
+    error.partition().cloned().into_iter().fold(again, Error::with_partition)
 }

@@ -151,7 +151,7 @@ impl Runner {
         batch: usize,
         asked: Receiver<StopStage>,
     ) -> Self {
-        let Parts { consumer, committing, transaction_bytes, form, letters, wall, seed, needed } = parts;
+        let Parts { consumer, committing, transaction_bytes, form, letters, wall, seed, watch } = parts;
         let now = clock::now();
         Self {
             machine: Machine::new(
@@ -163,7 +163,7 @@ impl Runner {
                 seed,
             ),
             settings,
-            watch: Watch::new(now, &consumer.handle(), needed),
+            watch,
             consumer,
             form,
             letters,
@@ -205,8 +205,8 @@ impl Runner {
             self.commit_if_due(now);
             self.look_at_cluster(now);
             self.publish(now);
-            if self.is_over() {
-                break;
+            if let Some(by) = self.is_over() {
+                return self.end(by).await;
             }
             let mut wake = self.next_wake(now);
             if !is_owner && self.machine.has_partitions() {
@@ -239,7 +239,7 @@ impl Runner {
                 }
                 Woken::Stop(stage) => self.reach(stage),
                 Woken::DeadLetter(DeadLetterEvent::Ended(letter)) => self.letter_ended(letter),
-                Woken::DeadLetter(DeadLetterEvent::NoTopic(error)) => self.tell(Event::Error(error)),
+                Woken::DeadLetter(DeadLetterEvent::Unwritable(error)) => self.tell(Event::Error(error)),
                 Woken::Loaded(loaded) => self.loaded(loaded),
                 Woken::Sought(sought) => self.sought(sought),
                 Woken::Needed(needed) => {
@@ -257,7 +257,6 @@ impl Runner {
                 Woken::Ended(ended) => self.jobs_ended(ended),
             }
         }
-        self.end().await
     }
 
     /// Carries out the machine's actions. Returns whether there may be more to do at once, after others have had their turn.
@@ -304,7 +303,7 @@ impl Runner {
                             letters.hold(letter, output);
                             letters.send_held(|letter| self.machine.wants_letter(letter));
                         }
-                        Err(refused) => self.machine.letter_ended(letter, Err(refused)),
+                        Err(refused) => self.machine.letter_ended(now, letter, Err(refused)),
                     }
                 }
                 Action::Tell(event) => self.tell(event),
@@ -340,10 +339,15 @@ impl Runner {
         ended: Result<(DeadLetterTicket, Result<RecordMetadata, offtake::Error>), JoinError>,
     ) {
         match ended {
-            Ok((letter, Ok(written))) => {
-                self.machine.letter_ended(letter, Ok((written.partition, written.offset)));
+            Ok((letter, written)) => {
+                let to = letter.letter.to;
+                let news = self.letters.as_mut().and_then(|letters| letters.note(to, written.as_ref().err()));
+                if let Some(error) = news {
+                    self.tell(Event::Error(error));
+                }
+                let written = written.map(|written| (written.partition, written.offset));
+                self.machine.letter_ended(clock::now(), letter, written);
             }
-            Ok((letter, Err(error))) => self.machine.letter_ended(letter, Err(error)),
             // The task only waits for the result.
             Err(error) => tracing::error!(%error, "the task that waits for a dead letter ended"),
         }

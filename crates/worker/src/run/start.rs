@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use offtake::{Builder, Consumer, Error, ErrorKind, Topic, config::IsolationLevel};
 use offtake_producer::TransactionalProducer;
+use regex::Regex;
 
 use super::{
     committing::Committing,
     letters::{DeadLetterForm, DeadLetterWriter},
     telling::tell,
+    watch::Watch,
 };
 use crate::{
     DeadLetters, Event, Order, Transactions,
@@ -26,8 +28,7 @@ pub(super) struct Parts {
     pub(super) letters: Option<DeadLetterWriter>,
     pub(super) wall: WallClock,
     pub(super) seed: u64,
-    /// Topics that have to exist.
-    pub(super) needed: Vec<Topic>,
+    pub(super) watch: Watch,
 }
 
 /// Checks all settings, creates the clients, and joins the group.
@@ -61,12 +62,21 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
         Some(letters) => Some(DeadLetterForm::new(letters, &options.retry.topics, group.clone(), wall)?),
         None => None,
     };
+    let mut consumer = consumer.build().await?;
+    let reached = consumer.handle();
+    // Other consumers refuse this call.
+    let finished = reached.commit_finished().await;
+    if !finished.is_err_and(|error| error.kind() == ErrorKind::Misuse) {
+        return Err(Error::misuse("the worker marks records as finished itself: leave out `finish_each`"));
+    }
+    let mut watch = Watch::new(clock::now());
     // This comes before joining the group, because it ends transactions left open by an earlier worker, and a fetch of offsets
     // waits for their end.
     let (committing, transaction_bytes) = match &options.transactions {
         Some(by) => {
-            let tell = |error| tell(&events, Event::Error(error));
-            let (producer, bytes) = transactional(by, &config, tell).await?;
+            let tell = |event| tell(&events, event);
+            let made = transactional(by, &config, |error| tell(Event::Error(error)));
+            let (producer, bytes) = watch.during(&reached, tell, made).await?;
             (Committing::Transactions(producer), bytes)
         }
         None => (Committing::Offsets, 0),
@@ -75,18 +85,12 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
         Some(letters) if !is_transactional => Some(DeadLetterWriter::start(&letters.options, &config).await?),
         Some(_) | None => None,
     };
-    let mut consumer = consumer.build().await?;
-    // Other consumers refuse this call.
-    let finished = consumer.handle().commit_finished().await;
-    if !finished.is_err_and(|error| error.kind() == ErrorKind::Misuse) {
-        return Err(Error::misuse("the worker marks records as finished itself: leave out `finish_each`"));
-    }
     let retries = options.retry.topics.iter().map(|topic| topic.name.clone());
     let written = form.iter().flat_map(DeadLetterForm::topics).map(|(_, topic)| Topic::from(topic));
-    let needed: Vec<_> = match &topics {
-        Some(Topics::Names(names)) => names.iter().cloned().chain(written).collect(),
-        Some(Topics::Patterns(_)) | None => written.collect(),
-    };
+    watch.need(&reached, written);
+    if let Some(Topics::Names(names)) = &topics {
+        watch.need(&reached, names.iter().cloned());
+    }
     match topics {
         Some(Topics::Names(names)) => {
             let names: Vec<_> = names.into_iter().chain(retries).collect();
@@ -99,7 +103,7 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
         None => {}
     }
     let seed = replay.map_or_else(random_seed, |(seed, _)| seed);
-    let parts = Parts { consumer, committing, transaction_bytes, form, letters, wall, seed, needed };
+    let parts = Parts { consumer, committing, transaction_bytes, form, letters, wall, seed, watch };
     Ok((parts, super::Settings { group, options, events, handle }))
 }
 
@@ -156,13 +160,27 @@ fn check(
     not(options.timeout.is_some_and(|limit| limit.is_zero()), "`timeout` is 0: no attempt could end in time");
     not(options.retry.attempts == 0, "`Retry::attempts` is 0: the first attempt counts, so it is 1 at least");
     not(batch == 0, "the batch size is 0: it must be 1 at least");
-    let reads = |topic: &str| match topics {
-        Some(Topics::Names(names)) => names.iter().any(|name| name.as_str() == topic),
-        Some(Topics::Patterns(_)) | None => false,
+    let (names, patterns): (&[Topic], &[String]) = match topics {
+        Some(Topics::Names(names)) => (names, &[]),
+        Some(Topics::Patterns(patterns)) => (&[], patterns),
+        None => (&[], &[]),
     };
+    for name in names {
+        if let Err(error) = name.check() {
+            not(true, &format!("the topic `{name}` cannot be subscribed to: {error}"));
+        }
+    }
+    let reads = |topic: &str| names.iter().any(|name| name.as_str() == topic);
     let retries = &options.retry.topics;
     if let Some(DeadLetters { topic, options: producer, .. }) = dead_letters {
         not(reads(topic), &format!("`{topic}` is read, and would get the dead letters of its own records"));
+        for pattern in patterns.iter().filter(|pattern| matches(pattern, topic)) {
+            let text = format!(
+                "the pattern `{pattern}` matches `{topic}`, which would get the dead letters of its own records: rename the dead-letter topic, or \
+                 narrow the pattern"
+            );
+            not(true, &text);
+        }
         let is_one = retries.iter().any(|retry| retry.name.as_str() == topic);
         not(
             is_one,
@@ -206,6 +224,11 @@ fn check(
         true => Ok(()),
         false => Err(Error::new(ErrorKind::Config, wrong.join("; "))),
     }
+}
+
+/// Whether a pattern matches the whole name of a topic. The consumer refuses an invalid one.
+fn matches(pattern: &str, topic: &str) -> bool {
+    Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|pattern| pattern.is_match(topic))
 }
 
 /// Adapts the builder to the worker. Returns it with its configuration.

@@ -20,8 +20,10 @@ pub(super) enum Stage {
         jobs_until: Instant,
         letters_until: Instant,
     },
-    /// Only the last commit is outstanding.
-    Over,
+    /// Only the last commit is outstanding. The worker ends by this time.
+    Over {
+        by: Instant,
+    },
 }
 
 impl Stage {
@@ -29,7 +31,7 @@ impl Stage {
         match self {
             Self::Stopping { jobs_until, .. } if now < jobs_until => Some(jobs_until),
             Self::Stopping { letters_until, .. } => Some(letters_until),
-            Self::Running | Self::Over => None,
+            Self::Running | Self::Over { .. } => None,
         }
     }
 
@@ -38,7 +40,7 @@ impl Stage {
         match self {
             Self::Running => grace,
             Self::Stopping { jobs_until, .. } => grace.min(jobs_until.saturating_duration_since(now)),
-            Self::Over => Duration::ZERO,
+            Self::Over { .. } => Duration::ZERO,
         }
     }
 }
@@ -51,7 +53,8 @@ impl Runner {
             StopStage::Running => {}
             StopStage::Stopping if self.stage == Stage::Running => {
                 let jobs_until = clock::later(now, self.settings.options.grace);
-                let letters_until = clock::later(jobs_until, self.settings.options.close_timeout);
+                // The rest of `close_timeout` is left for the last commit, and for closing the clients.
+                let letters_until = clock::later(jobs_until, self.settings.options.close_timeout / 2);
                 self.stage = Stage::Stopping { jobs_until, letters_until };
                 self.machine.stop();
                 tracing::info!("the worker is stopping: no new handlers are started");
@@ -73,9 +76,15 @@ impl Runner {
 
     /// Waits only for the last commit, and no longer than that may take.
     fn be_over(&mut self, now: Instant) {
-        self.stage = Stage::Over;
+        let from = match self.stage {
+            Stage::Running => now,
+            Stage::Stopping { jobs_until, .. } => now.min(jobs_until),
+            Stage::Over { .. } => return,
+        };
+        let by = clock::later(from, self.settings.options.close_timeout);
+        self.stage = Stage::Over { by };
         if let Some(handing) = &mut self.handing {
-            handing.shorten(now, self.settings.options.close_timeout);
+            handing.shorten(now, by.saturating_duration_since(now) / 2);
         }
     }
 
@@ -96,9 +105,12 @@ impl Runner {
         }
     }
 
-    /// Whether only the last commit is outstanding.
-    pub(super) fn is_over(&self) -> bool {
-        self.stage == Stage::Over && self.handing.is_none()
+    /// The time by which the worker ends, if only the last commit is outstanding.
+    pub(super) fn is_over(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Over { by } if self.handing.is_none() => Some(by),
+            Stage::Running | Stage::Stopping { .. } | Stage::Over { .. } => None,
+        }
     }
 
     /// Notes that partitions are handed over in haste, without confirmation that their finished records are committed.
@@ -110,11 +122,13 @@ impl Runner {
         }
     }
 
-    /// Makes the last commit, and closes both clients.
-    pub(super) async fn end(mut self) -> Result<Summary, Error> {
-        let timeout = self.settings.options.close_timeout;
+    /// Makes the last commit, and closes the clients.
+    pub(super) async fn end(mut self, by: Instant) -> Result<Summary, Error> {
+        let left = || by.saturating_duration_since(clock::now());
         self.act(clock::now());
-        self.cancelled_end(timeout.min(LONGEST_END)).await;
+        self.cancelled_end((left() / 4).min(LONGEST_END)).await;
+        // The member leaves its group in the rest of the time.
+        let timeout = left() - left() / 4;
         let deadline = clock::later(clock::now(), timeout);
         let mut last_commit = Ok(());
         // The commit in flight comes first, then a commit of whatever is not committed yet.
@@ -141,13 +155,18 @@ impl Runner {
         let metrics = machine.metrics();
         jobs.abort_all();
         loads.abort_all();
-        committing.close(timeout).await;
-        if let Err(error) = consumer.close(timeout).await {
-            tracing::warn!(%error, "the consumer was not closed cleanly");
-        }
-        if let Some(letters) = letters {
-            letters.close(timeout).await;
-        }
+        let left = left();
+        let consumer_closes = async {
+            if let Err(error) = consumer.close(left).await {
+                tracing::warn!(%error, "the consumer was not closed cleanly");
+            }
+        };
+        let letters_close = async {
+            if let Some(letters) = letters {
+                letters.close(left).await;
+            }
+        };
+        tokio::join!(committing.close(left), consumer_closes, letters_close);
         let summary = Summary {
             handled: metrics.handled,
             retried: metrics.retried,

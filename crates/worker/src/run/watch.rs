@@ -1,7 +1,10 @@
 //! Conditions for which a worker waits without a limit: that brokers can be reached, and that its topics exist. They are reported
 //! as events, not only logged.
 
-use std::time::{Duration, Instant};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use offtake::{Error, ErrorKind, Handle, Topic};
 use tokio::task::JoinSet;
@@ -12,6 +15,7 @@ use crate::{Event, clock};
 /// How often to check whether the cluster responds.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Whether brokers can be reached, and whether the needed topics exist.
 pub(super) struct Watch {
     looked: Instant,
     is_unreachable: bool,
@@ -20,12 +24,47 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(now: Instant, consumer: &Handle, needed: Vec<Topic>) -> Self {
-        let mut topics = JoinSet::new();
-        for topic in needed {
-            topics.spawn(missing(consumer.clone(), topic));
+    pub(super) fn new(now: Instant) -> Self {
+        Self { looked: now, is_unreachable: false, topics: JoinSet::new() }
+    }
+
+    /// Begins to check whether these topics exist.
+    pub(super) fn need(&mut self, consumer: &Handle, topics: impl IntoIterator<Item = Topic>) {
+        for topic in topics {
+            self.topics.spawn(missing(consumer.clone(), topic));
         }
-        Self { looked: now, is_unreachable: false, topics }
+    }
+
+    /// Checks whether the cluster responds, if it is time. Returns the event of a change.
+    fn look(&mut self, now: Instant, consumer: &Handle) -> Option<Event> {
+        if now < self.wake() {
+            return None;
+        }
+        self.looked = now;
+        let why = consumer.health().cluster_error;
+        if why.is_some() == self.is_unreachable {
+            return None;
+        }
+        self.is_unreachable = why.is_some();
+        Some(why.map_or(Event::Reachable, |why| Event::Unreachable { why }))
+    }
+
+    /// Waits for this, and reports meanwhile whether brokers can be reached.
+    pub(super) async fn during<T>(
+        &mut self,
+        consumer: &Handle,
+        tell: impl Fn(Event),
+        waits: impl Future<Output = T>,
+    ) -> T {
+        let mut waits = pin!(waits);
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut waits => return ended,
+                () = tokio::time::sleep_until(self.wake().into()) => {}
+            }
+            self.look(clock::now(), consumer).into_iter().for_each(&tell);
+        }
     }
 
     pub(super) fn wake(&self) -> Instant {
@@ -50,15 +89,11 @@ impl Runner {
         if now < self.watch.wake() {
             return;
         }
-        self.watch.looked = now;
-        let why = self.consumer.health().cluster_error;
-        if why.is_some() == self.watch.is_unreachable {
-            return;
+        if let (Some(form), Some(letters)) = (&self.form, &mut self.letters) {
+            let stalled = letters.stalled(now, form);
+            stalled.into_iter().for_each(|error| self.tell(Event::Error(error)));
         }
-        self.watch.is_unreachable = why.is_some();
-        self.tell(match why {
-            Some(why) => Event::Unreachable { why },
-            None => Event::Reachable,
-        });
+        let event = self.watch.look(now, &self.consumer.handle());
+        event.into_iter().for_each(|event| self.tell(event));
     }
 }

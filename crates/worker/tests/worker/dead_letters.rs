@@ -203,30 +203,75 @@ async fn a_dead_letter_that_fails_again_keeps_its_first_origin() {
     assert_eq!(again.len(), 9);
 }
 
-/// A pattern may match the dead-letter topic.
+/// Whether errors about the dead-letter topic were reported, and how many partitions stopped.
+fn told(running: &Running, topic: &str) -> (usize, usize) {
+    let events = running.events();
+    let is_error = |event: &&Event| matches!(event, Event::Error(error) if error.to_string().contains(topic));
+    let is_stop = |event: &&Event| matches!(event, Event::Stopped(_));
+    (events.iter().filter(is_error).count(), events.iter().filter(is_stop).count())
+}
+
+/// The worker waits for it without a limit, says so again and again, and goes on as soon as it is created.
 #[tokio::test(start_paused = true)]
-async fn dead_letters_that_are_read_from_their_own_topic_are_not_written_again() {
+async fn letters_wait_for_a_topic_that_is_missing() {
     let cluster = cluster().await;
     let ledger = Ledger::default();
-    let handler = ledger.around(|record, _| async move {
-        if record.offset() == 7 || record.topic() == "orders.dlq" {
-            Err(Failure::poison("no"))
-        } else {
+    let worker = worker(&cluster).dead_letters(dead_letters_to("late.dlq", &cluster));
+    let running = running(worker, &ledger);
+    running.until("the others are done", |_| ledger.done().len() == all().len() - 9 - 3 * 14).await;
+    tokio::time::sleep(secs(600)).await;
+    let (errors, stops) = told(&running, "late.dlq");
+    assert!((9..=14).contains(&errors) && stops == 0, "{errors} {stops}");
+    assert_eq!(running.handle.metrics().dead_lettered, 0);
+    cluster.create_topic("late.dlq", 2).unwrap();
+    running.until("all is finished", |running| running.handle.metrics().dead_lettered == 9).await;
+    running.until("the others are done", |_| ledger.done().len() == all().len() - 9).await;
+    assert!(running.stop().await.is_clean());
+    ledger.check_order(&failing());
+    assert_eq!(committed_offsets(&cluster).await, everything());
+    let read = |partition| cluster.with(|model, _| model.records("late.dlq", partition));
+    let origins: BTreeSet<_> = (0..2)
+        .flat_map(read)
+        .map(|(_, letter)| (origin(&letter).partition.unwrap(), origin(&letter).offset.unwrap()))
+        .collect();
+    assert_eq!(origins, failing());
+}
+
+/// The worker says so long before its producer gives up.
+#[tokio::test(start_paused = true)]
+async fn letters_wait_for_a_topic_that_was_deleted_until_it_is_created_again() {
+    let cluster = cluster().await;
+    let ledger = Ledger::default();
+    let delete = {
+        let cluster = cluster.clone();
+        move || cluster.with(|model, _| model.delete_topic("orders.dlq")).unwrap()
+    };
+    let handler = ledger.around(move |record, _| {
+        let waits = record.partition() > 0;
+        async move {
+            if record.offset() == 7 {
+                if waits {
+                    tokio::time::sleep(secs(30)).await;
+                }
+                return Err(Failure::poison("no"));
+            }
             Ok(())
         }
     });
-    let worker = worker(&cluster).subscribe_patterns(["orders.*"]).dead_letters(dead_letters(&cluster));
-    let running = Running::start(worker, handler);
-    running
-        .until("the letters' partitions stopped", |running| {
-            running.events().iter().any(|event| {
-                matches!(event, Event::Stopped(stopped)
-                if stopped.partition.topic == "orders.dlq"
-                    && matches!(stopped.why, StopReason::DeadLetterFailed { .. }))
-            })
-        })
-        .await;
-    tokio::time::sleep(secs(20)).await;
-    let summary = running.stop().await;
-    assert_eq!((summary.dead_lettered, letters(&cluster).len()), (3, 3));
+    let letters_to = dead_letters(&cluster).property("delivery.timeout.ms", 120_000);
+    let running = Running::start(worker(&cluster).dead_letters(letters_to), handler);
+    running.until("the first is there", |running| running.handle.metrics().dead_lettered == 1).await;
+    delete();
+    let is_writing = |running: &Running| running.handle.metrics().writing_dead_letters == 2;
+    running.until("the others are being written", is_writing).await;
+    tokio::time::sleep(secs(15)).await;
+    assert_eq!(told(&running, "orders.dlq"), (1, 0), "{:?}", running.events());
+    tokio::time::sleep(secs(285)).await;
+    let (errors, stops) = told(&running, "orders.dlq");
+    assert!((2..=8).contains(&errors) && stops == 0, "{errors} {stops}");
+    cluster.create_topic("orders.dlq", 2).unwrap();
+    running.until("all is finished", |running| running.handle.metrics().dead_lettered == 3).await;
+    running.until("the others are done", |_| ledger.done().len() == all().len() - 3).await;
+    assert!(running.stop().await.is_clean());
+    assert_eq!((letters(&cluster).len(), committed_offsets(&cluster).await), (2, everything()));
 }

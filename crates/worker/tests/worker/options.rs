@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use offtake::Consumer;
-use offtake_worker::{Breaker, DeadLetters, Error, Event, Failure, Order, Retry, Worker};
+use offtake_worker::{Breaker, DeadLetters, Error, Event, Failure, Order, Retry, Transactions, Worker};
 
 use crate::support::*;
 
@@ -79,6 +79,13 @@ async fn invalid_options_are_refused_in_one_sentence() {
                 .retry(Retry::never().then_topics([("r", secs(1))])),
             "with `isolation.level=read_committed`",
         ),
+        (
+            Worker::new(plain())
+                .subscribe_patterns(["payments", "orders.*"])
+                .dead_letters(DeadLetters::to("orders.dlq")),
+            "the pattern `orders.*` matches `orders.dlq`",
+        ),
+        (Worker::new(plain()).subscribe(["orders", "a b"]), "the topic `a b` cannot be subscribed to"),
         (Worker::new(plain()).subscribe_patterns(["("]), "`(` is not a valid regular expression"),
     ] {
         let said = refusal(worker).await;
@@ -151,6 +158,23 @@ async fn an_endless_wait_is_reported() {
     running.until("it is told", |running| running.events().iter().any(is_told)).await;
     tokio::time::sleep(secs(30)).await;
     assert_eq!(running.events().iter().filter(|event| is_told(event)).count(), 1, "once");
+    drop(running.stop().await);
+
+    // A transactional worker waits for its producer first.
+    let builder = Consumer::builder("localhost:1").group("job").dial(offtake::dial::InMemory::new(|_| {
+        Err::<tokio::io::DuplexStream, _>(std::io::Error::other("no way there"))
+    }));
+    let by = Transactions::by("a").producer(|builder| {
+        let nowhere = offtake_producer::dial::InMemory::new(|_| {
+            Err::<tokio::io::DuplexStream, _>(std::io::Error::other("no way there"))
+        });
+        builder.dial(nowhere).spawn_on(tokio::runtime::Handle::current())
+    });
+    let worker = Worker::new(builder.spawn_on(tokio::runtime::Handle::current()));
+    let running = Running::start(worker.subscribe("orders").transactional(by), |_, _| async { Ok(()) });
+    let before = tokio::time::Instant::now();
+    running.until("it is told", |running| running.events().iter().any(is_told)).await;
+    assert!(before.elapsed() < secs(10), "{:?}", before.elapsed());
     drop(running.stop().await);
 
     let cluster = cluster().await;

@@ -154,11 +154,11 @@ fn an_offset_passes_only_when_its_dead_letter_is_acknowledged() {
     assert!(!world.machine.is_idle());
     let (letter, record) = world.letters.remove(0);
     assert_eq!((record.offset, letter.letter.attempts, letter.letter.reason.as_str()), (0, 1, "no"));
-    world.machine.letter_ended(letter.clone(), Ok((TopicPartition::new("dlq", 2), Some(9))));
+    world.machine.letter_ended(world.now, letter.clone(), Ok((TopicPartition::new("dlq", 2), Some(9))));
     world.drain();
     assert_eq!(world.offsets(), [1]);
     assert_eq!(world.commit(), [(0, 1, vec![])]);
-    world.machine.letter_ended(letter, Ok((TopicPartition::new("dlq", 2), Some(9))));
+    world.machine.letter_ended(world.now, letter, Ok((TopicPartition::new("dlq", 2), Some(9))));
     assert_eq!(world.machine.metrics().dead_lettered, 1, "told twice is once");
 }
 
@@ -171,13 +171,78 @@ fn a_dead_letter_that_cannot_be_written_stops_its_partition_and_loses_nothing() 
     world.fail(0, Poison);
     let (letter, _) = world.letters.remove(0);
     let error = offtake::Error::new(offtake::ErrorKind::Authorization, "not allowed");
-    world.machine.letter_ended(letter, Err(error));
+    world.machine.letter_ended(world.now, letter, Err(error));
     world.drain();
     assert_eq!(world.stopped(), [(0, Some(0))]);
     world.done(2);
     world.done(30);
     world.done(31);
     assert_eq!(world.commit(), [(0, 0, vec![(2, 3)]), (1, 32, vec![])]);
+}
+
+/// The topic may be created later, and brokers may come back: nothing is passed, and the partition goes on.
+#[test]
+fn a_dead_letter_that_cannot_be_written_for_now_is_written_again_until_it_is() {
+    use offtake::ErrorKind::{OutcomeUnknown, Timeout, UnknownTopic};
+    let mut world = World::with(options(), 1, true);
+    world.assign([0]);
+    world.receive(0, 0, &[A, A, B]);
+    world.fail(0, Poison);
+    world.done(2);
+    for kind in [UnknownTopic, Timeout, OutcomeUnknown] {
+        let (letter, _) = world.letters.remove(0);
+        world.machine.letter_ended(world.now, letter, Err(offtake::Error::new(kind, "not now")));
+        world.drain();
+        assert!(world.letters.is_empty() && world.running.is_empty(), "not at once, and its key waits");
+        assert_eq!(world.commit(), if kind == UnknownTopic { vec![(0, 0, vec![(2, 3)])] } else { vec![] });
+        world.pass(Duration::from_secs(1));
+        assert_eq!((world.letters.len(), world.machine.metrics().writing_dead_letters), (1, 1));
+    }
+    assert!(world.events.is_empty(), "{:?}", world.events);
+    let (letter, record) = world.letters.remove(0);
+    assert_eq!((record.offset, letter.letter.attempts, letter.letter.reason.as_str()), (0, 1, "no"));
+    world.machine.letter_ended(world.now, letter, Ok((TopicPartition::new("dlq", 0), Some(0))));
+    world.drain();
+    assert_eq!(world.offsets(), [1]);
+    assert_eq!(world.commit(), [(0, 1, vec![(2, 3)])]);
+}
+
+/// The record is left for the next owner, and for the next start.
+#[test]
+fn a_dead_letter_that_cannot_be_written_for_now_holds_up_neither_a_handover_nor_the_end() {
+    for is_handed_over in [true, false] {
+        for fails_before in [true, false] {
+            let mut world = World::with(options(), 1, true);
+            world.assign([0]);
+            world.receive(0, 0, &[A, A]);
+            world.fail(0, Poison);
+            let (letter, _) = world.letters.remove(0);
+            let fails = |world: &mut World| {
+                let error = offtake::Error::new(offtake::ErrorKind::Timeout, "not now");
+                world.machine.letter_ended(world.now, letter, Err(error));
+                world.drain();
+            };
+            let ends = |world: &mut World| {
+                match is_handed_over {
+                    true => world.machine.revoking(&[partition(0)]),
+                    false => world.machine.stop(),
+                }
+                world.drain();
+            };
+            if fails_before {
+                fails(&mut world);
+                ends(&mut world);
+            } else {
+                ends(&mut world);
+                assert!(!world.machine.is_idle());
+                fails(&mut world);
+            }
+            assert!(world.machine.is_idle());
+            world.pass(Duration::from_secs(5));
+            assert!(world.letters.is_empty() && world.stopped().is_empty());
+            assert!(world.commit().iter().all(|(_, offset, beyond)| *offset == 0 && beyond.is_empty()));
+        }
+    }
 }
 
 #[test]
@@ -278,7 +343,7 @@ fn nothing_begins_once_it_stops_and_what_waits_is_left() {
     world.done(4);
     assert!(world.machine.has_no_jobs() && !world.machine.is_idle(), "a dead letter is on its way");
     let (letter, _) = world.letters.remove(0);
-    world.machine.letter_ended(letter, Ok((TopicPartition::new("dlq", 0), None)));
+    world.machine.letter_ended(world.now, letter, Ok((TopicPartition::new("dlq", 0), None)));
     assert!(world.machine.is_idle());
     assert_eq!(world.commit(), [(0, 0, vec![(2, 5)])]);
     assert_eq!(world.machine.poll_timeout(), None, "nothing is waited for");

@@ -184,15 +184,16 @@ impl Arena {
         }
         let at = self.random.below(self.world.letters.len() as u64) as usize;
         let (letter, rec) = self.world.letters.remove(at);
-        let written = match self.random.below(10) {
-            0 if !always_written => Err(offtake::Error::new(offtake::ErrorKind::Timeout, "late")),
+        let written = match self.random.below(20) {
+            0 if !always_written => Err(offtake::Error::new(offtake::ErrorKind::Authorization, "no")),
+            1 | 2 if !always_written => Err(offtake::Error::new(offtake::ErrorKind::Timeout, "late")),
             _ => {
                 self.finished.insert((rec.partition, rec.offset));
                 self.known.insert((rec.partition, rec.offset));
                 Ok((TopicPartition::new("dlq", 0), None))
             }
         };
-        self.world.machine.letter_ended(letter, written);
+        self.world.machine.letter_ended(self.world.now, letter, written);
         self.world.drain();
     }
 

@@ -74,7 +74,7 @@ fn results_of_a_lost_partition_do_not_count() {
     world.assign([0]);
     world.machine.job_ended(world.now, 0, &ticket, &Results::All(HandlerResult::Done), Vec::new());
     let (letter, _) = world.letters.remove(0);
-    world.machine.letter_ended(letter, Ok((TopicPartition::new("dlq", 0), None)));
+    world.machine.letter_ended(world.now, letter, Ok((TopicPartition::new("dlq", 0), None)));
     assert_eq!(world.commit(), []);
     world.receive(0, 0, &[A]);
     assert_eq!(world.offsets(), [0], "it comes again");
@@ -179,7 +179,7 @@ fn a_dead_letter_of_a_record_that_the_log_has_lost_finishes_nothing() {
     world.machine.rewound(&partition(0), 1);
     world.drain();
     let (letter, _) = world.letters.remove(0);
-    world.machine.letter_ended(letter, Ok((TopicPartition::new("dlq", 0), None)));
+    world.machine.letter_ended(world.now, letter, Ok((TopicPartition::new("dlq", 0), None)));
     assert_eq!(world.machine.metrics().dead_lettered, 0);
     world.done(0);
     assert!(world.machine.is_idle());

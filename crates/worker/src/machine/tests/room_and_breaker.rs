@@ -210,7 +210,7 @@ fn a_record_that_always_fails_ends_in_the_dead_letters_once_enough_others_have_s
     world.fail(0, Again);
     let (letter, _) = world.letters.pop().expect("its third attempt that counts");
     assert_eq!(letter.letter.attempts, 3);
-    world.machine.letter_ended(letter, Ok((TopicPartition::new("dlq", 0), Some(0))));
+    world.machine.letter_ended(world.now, letter, Ok((TopicPartition::new("dlq", 0), Some(0))));
     world.drain();
     assert_eq!(world.offsets(), [1], "and its key goes on");
 }
