@@ -225,7 +225,7 @@ impl Worker {
     }
 
     /// Sets how long the last steps may take after that, all together: writing dead letters (half of the time), committing, and
-    /// leaving the group. Default: 10 s.
+    /// leaving the group (for which there is 1 s in any case). Default: 10 s.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.options.close_timeout = timeout;
         self

@@ -11,6 +11,9 @@ use crate::{Error, Summary, clock, handle::StopStage};
 /// A cancelled handler ends at its next `await`. The wait for one that blocks is limited to this.
 const LONGEST_END: Duration = Duration::from_secs(1);
 
+/// The least time for leaving the group. A consumer that is closed in less than this goes on in the background.
+const SHORTEST_CLOSE: Duration = Duration::from_secs(1);
+
 /// The progress of a worker towards its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -155,7 +158,7 @@ impl Runner {
         let metrics = machine.metrics();
         jobs.abort_all();
         loads.abort_all();
-        let left = left();
+        let left = left().max(SHORTEST_CLOSE);
         let consumer_closes = async {
             if let Err(error) = consumer.close(left).await {
                 tracing::warn!(%error, "the consumer was not closed cleanly");
