@@ -271,8 +271,8 @@ impl DeadLetterWriter {
             let waited = now.saturating_duration_since(destination.progress).as_secs();
             let (what, count) = (name(*to), destination.on_their_way);
             let text = format!(
-                "{what} to `{topic}` has not been acknowledged for {waited} s, {count} wait: check that the topic exists and has a leader and enough \
-                 in-sync replicas"
+                "no {what} to `{topic}` has been acknowledged for {waited} s (in flight: {count}): check that the topic exists, and that it has a leader \
+                 and enough in-sync replicas"
             );
             Some(Error::new(ErrorKind::Timeout, text))
         };
@@ -310,13 +310,13 @@ impl DeadLetterWriter {
 
 fn name(to: DeadLetterTarget) -> &'static str {
     match to {
-        DeadLetterTarget::DeadLetters => "a dead letter",
-        DeadLetterTarget::Retry(_) => "a record for a retry topic",
+        DeadLetterTarget::DeadLetters => "dead letter",
+        DeadLetterTarget::Retry(_) => "record for a retry topic",
     }
 }
 
 fn will_be_written_again(to: DeadLetterTarget, error: &Error) -> Error {
-    let text = format!("{} cannot be written, and will be written again: {error}", name(to));
+    let text = format!("a {} cannot be written, and will be written again: {error}", name(to));
     let again = Error::new(error.kind(), text);
     let again = error.code().into_iter().fold(again, Error::with_code);
     error.partition().cloned().into_iter().fold(again, Error::with_partition)
