@@ -79,4 +79,22 @@ mod tests {
         }
         assert!(CommitReport::verdict([(orders(0), Ok(()))].into()).is_ok());
     }
+
+    /// One failed partition is named; of several, none is, but their number.
+    #[test]
+    fn a_failed_commit_names_its_partition_and_counts_the_others() {
+        let failure = |partition: i32| error(ErrorKind::Timeout).with_partition(orders(partition));
+        for (also_fails, also_done, message, partition) in [
+            (false, false, "Timeout", Some(orders(0))),
+            (false, true, "Timeout; 1 of its partitions were committed", Some(orders(0))),
+            (true, false, "Timeout (and 1 more)", None),
+            (true, true, "Timeout (and 1 more); 1 of its partitions were committed", None),
+        ] {
+            let mut outcomes = BTreeMap::from([(orders(0), Err(failure(0)))]);
+            outcomes.extend(also_fails.then(|| (orders(1), Err(failure(1)))));
+            outcomes.extend(also_done.then(|| (orders(2), Ok(()))));
+            let failed = CommitReport::verdict(outcomes).unwrap_err();
+            assert_eq!((failed.to_string().as_str(), failed.partition()), (message, partition.as_ref()));
+        }
+    }
 }

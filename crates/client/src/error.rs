@@ -324,3 +324,34 @@ impl From<CallError> for Error {
         Self::new(kind, error.to_string()).caused_by(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A listener's error that comes from a client has that one's kind, code and partition, and its own words.
+    #[test]
+    fn an_error_that_wraps_a_clients_error_keeps_its_own_message() {
+        let partition = TopicPartition::new("orders", 3);
+        let inner = Error::new(ErrorKind::CommitFailed, "the commit failed")
+            .with_code(ErrorCode::RebalanceInProgress)
+            .with_partition(partition.clone());
+        let error = Error::wrapping(ErrorKind::Listener, "the listener failed", Box::new(inner));
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (ErrorKind::CommitFailed, "the listener failed")
+        );
+        assert_eq!(
+            (error.code(), error.partition()),
+            (Some(ErrorCode::RebalanceInProgress), Some(&partition))
+        );
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the commit failed");
+        for cause in [Error::new(ErrorKind::Closed, "closed").into(), "no".into()] {
+            let error = Error::wrapping(ErrorKind::Listener, "the listener failed", cause);
+            assert_eq!(
+                (error.kind(), error.to_string().as_str()),
+                (ErrorKind::Listener, "the listener failed")
+            );
+        }
+    }
+}
