@@ -1,6 +1,6 @@
 //! [`Event`]: what the fetcher reports to the engine.
 
-use offtake_machine::{Broker, BrokerId, CallError, LeaderEpoch, Position, Token, TopicPartition};
+use offtake_machine::{Broker, BrokerId, CallError, Position, Token, TopicPartition};
 use offtake_wire::{ErrorCode, records::RecordError};
 
 use crate::Watermarks;
@@ -38,10 +38,6 @@ pub enum Event {
         token: Token,
         /// The position that is not in the log.
         position: Position,
-        /// The largest epoch of the leader that is not above the position's.
-        epoch: LeaderEpoch,
-        /// The end of that epoch: everything read from here on is gone.
-        end_offset: i64,
     },
     /// The log that was read is gone: without topic ids, the metadata repeatedly names an older leader epoch,
     /// and the leader refuses the known one. The topic was deleted and created again; `offsets` restarts it.

@@ -115,7 +115,7 @@ impl Fetcher {
     ///
     /// A pause from another assignment ends. A pause from this assignment holds, even if it came before the
     /// start.
-    pub fn start(&mut self, _now: Instant, tp: TopicPartition, token: Token, position: Position) -> Start {
+    pub fn start(&mut self, tp: TopicPartition, token: Token, position: Position) -> Start {
         let start_id = self.next_start_id();
         if self.closing {
             return Start { start_id, position };
@@ -229,7 +229,7 @@ impl Fetcher {
     }
 
     /// Resumes a partition, unless the pause belongs to another assignment.
-    pub fn resume(&mut self, _now: Instant, tp: &TopicPartition, token: Token) {
+    pub fn resume(&mut self, tp: &TopicPartition, token: Token) {
         if self.paused.get(tp) != Some(&token.assignment) {
             return;
         }
@@ -260,7 +260,7 @@ impl Fetcher {
 
     /// The handle has finished with a chunk of this partition, which may have been stopped since. A second
     /// call for the same chunk changes nothing.
-    pub fn release(&mut self, _now: Instant, tp: &TopicPartition, charge: Charge) {
+    pub fn release(&mut self, tp: &TopicPartition, charge: Charge) {
         if self.memory.is_taken(charge.chunk) {
             self.memory.release(charge.chunk);
             self.reschedule(tp);
@@ -273,7 +273,7 @@ impl Fetcher {
     /// False, and nothing changes, if `token` is not the current one.
     ///
     /// If the partition awaits its [`start`](Self::start), that will begin at `position` at the latest.
-    pub fn rewind(&mut self, _now: Instant, tp: &TopicPartition, token: Token, position: Position) -> bool {
+    pub fn rewind(&mut self, tp: &TopicPartition, token: Token, position: Position) -> bool {
         if self.partitions.get(tp).is_none_or(|partition| partition.token != token) {
             return false;
         }

@@ -73,6 +73,12 @@ impl Session {
         self.epoch = 0;
     }
 
+    /// Whether it contains partitions of this topic.
+    fn has_topic(&self, topic: &Topic) -> bool {
+        let first = TopicPartition { topic: topic.clone(), partition: i32::MIN };
+        self.entries.range(first..).next().is_some_and(|(next, _)| next.topic == *topic)
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.id != 0
     }
@@ -180,13 +186,7 @@ impl Session {
                         forgotten.push(&tp, old.topic_id);
                         self.entries.remove(&tp);
                         self.watermarks.remove(&tp);
-                        let of_topic = TopicPartition { partition: i32::MIN, ..tp.clone() };
-                        if self
-                            .entries
-                            .range(of_topic..)
-                            .next()
-                            .is_none_or(|(next, _)| next.topic != tp.topic)
-                        {
+                        if !self.has_topic(&tp.topic) {
                             self.names.remove(&old.topic_id);
                         }
                     }

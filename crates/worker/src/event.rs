@@ -117,7 +117,8 @@ pub enum StopReason {
         /// The handler's reason.
         reason: String,
     },
-    /// The dead letter of a record, or its copy for a retry topic, was refused. In transactions also: its topic does not exist.
+    /// The dead letter of a record, or its copy for a retry topic, was refused, or its producer cannot go on. In transactions
+    /// also: its topic does not exist.
     DeadLetterFailed {
         /// Why it could not be written.
         error: offtake::Error,

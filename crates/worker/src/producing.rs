@@ -41,6 +41,15 @@ impl ProducerOptions {
         self.properties.is_empty() && self.change.is_none()
     }
 
+    /// Whether the producer is told other brokers than the consumer's.
+    pub(crate) fn is_of_another_cluster(&self, consumer: &offtake::Config) -> bool {
+        let servers = &consumer.client.bootstrap_servers;
+        let is_known =
+            |server: &str| servers.iter().any(|(host, port)| server.trim() == format!("{host}:{port}"));
+        let told = self.properties.iter().rfind(|(name, _)| name == "bootstrap.servers");
+        told.is_some_and(|(_, told)| !told.split(',').any(is_known))
+    }
+
     /// A builder with the consumer's connection settings, after these defaults.
     pub(crate) fn builder(&self, consumer: &offtake::Config, defaults: impl FnOnce(&mut Config)) -> Builder {
         let mut config = Config::default();

@@ -104,6 +104,18 @@ fn the_check_finds_nothing_in_a_story_that_is_fine() {
         first(history).records.push(record(6, 12_510));
     });
     assert_eq!(slept, [] as [String; 0]);
+    // A member that had slept before it was assigned the partition commits, and loses the partition much later.
+    let slept_before = found(|history| {
+        let life = first(history);
+        life.end = End::Left;
+        life.events.extend([committed(10_800, 6), change("revoked", 10_900, &[0], 1)]);
+        history.commits.insert(1, noted(10_800, 6));
+        let life = second(history);
+        life.stops.push((10_500, 10_600));
+        life.records.drain(..2);
+        *life.events.last_mut().expect("its end") = change("lost", 14_000, &[0], 2);
+    });
+    assert_eq!(slept_before, [] as [String; 0]);
 }
 
 #[test]

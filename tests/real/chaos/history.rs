@@ -137,9 +137,15 @@ impl ProcessHistory {
         all
     }
 
-    /// A moment between the stop and the knowledge of the loss counts as the time of the stop.
+    /// A moment between the stop and the knowledge of the loss counts as the time of the stop. A loss after another change of
+    /// ownership is of no concern to that stop.
     pub(super) fn awake_at(&self, at: i64) -> i64 {
-        let lost = |from: i64| self.named("lost").map(flow::at).find(|lost| *lost >= from);
+        let is_change =
+            |event: &&Value| matches!(event["event"].as_str(), Some("assigned" | "revoked" | "lost"));
+        let lost = |from: i64| {
+            let next = self.events.iter().filter(is_change).find(|event| flow::at(event) >= from)?;
+            (next["event"] == "lost").then(|| flow::at(next))
+        };
         let within = |(from, _): &&(i64, i64)| lost(*from).is_some_and(|lost| (*from..=lost).contains(&at));
         self.stops.iter().find(within).map_or(at, |(from, _)| *from)
     }

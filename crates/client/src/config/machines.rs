@@ -53,6 +53,7 @@ impl ClientConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SecurityProtocol;
 
     #[test]
     fn nothing_of_a_new_connection_waits_longer_than_a_request_may() {
@@ -65,5 +66,23 @@ mod tests {
                 (handshake, request_timeout)
             );
         }
+    }
+
+    #[test]
+    fn connections_are_idle_for_as_long_as_they_may_be_and_for_ever_without_a_limit() {
+        for (limit, expected) in
+            [(Some(Duration::from_secs(7)), Duration::from_secs(7)), (None, Duration::MAX)]
+        {
+            let config = ClientConfig { connections_max_idle: limit, ..ClientConfig::default() };
+            assert_eq!(config.connections(1 << 20, 1).unwrap().max_idle, expected);
+        }
+    }
+
+    #[test]
+    fn connections_that_are_to_authenticate_need_something_to_authenticate_with() {
+        let mut config = ClientConfig::default();
+        config.security.protocol = SecurityProtocol::SaslPlaintext;
+        let error = config.connections(1 << 20, 1).unwrap_err();
+        assert!(error.to_string().contains("sasl"), "{error}");
     }
 }

@@ -285,6 +285,8 @@ mod tests {
             ("log.dirs", Some("a broker's")),
             ("spring.application.name", None),
             ("", None),
+            ("ack", None),
+            ("acks.", None),
         ] {
             assert_eq!(owner(name), expected, "{name}");
         }

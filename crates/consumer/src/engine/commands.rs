@@ -47,10 +47,10 @@ impl Engine {
             }
             Command::PausesChanged { partitions } => {
                 for partition in partitions {
-                    self.follow_pause(now, &partition);
+                    self.follow_pause(&partition);
                 }
             }
-            Command::GiveBack { partition, token, from } => self.give_back(now, partition, token, from),
+            Command::GiveBack { partition, token, from } => self.give_back(partition, token, from),
             Command::Finished { positions } => {
                 for (partition, token, position) in positions {
                     // A stale token is refused there; the error needs no report.
@@ -131,7 +131,7 @@ impl Engine {
             }
             Command::Freed { chunks } => {
                 for (partition, charge) in chunks {
-                    self.fetch.release(now, &partition, charge);
+                    self.fetch.release(&partition, charge);
                 }
             }
             Command::GroupOffsets { offsets, reply } => {
@@ -170,19 +170,19 @@ impl Engine {
     }
 
     /// Applies the current state of its gauges, whichever side set it.
-    fn follow_pause(&mut self, now: Instant, partition: &TopicPartition) {
+    fn follow_pause(&mut self, partition: &TopicPartition) {
         let Some(token) = self.offsets.token_of(partition) else { return };
         match self.ownership.is_paused(partition, token) {
             Some(true) => self.fetch.pause(partition, token),
-            Some(false) => self.fetch.resume(now, partition, token),
+            Some(false) => self.fetch.resume(partition, token),
             None => {}
         }
     }
 
     /// The handle offers what it holds of a paused partition.
-    fn give_back(&mut self, now: Instant, partition: TopicPartition, token: Token, from: Position) {
+    fn give_back(&mut self, partition: TopicPartition, token: Token, from: Position) {
         let is_current = self.offsets.token_of(&partition) == Some(token);
-        let accepted = is_current && self.fetch.rewind(now, &partition, token, from);
+        let accepted = is_current && self.fetch.rewind(&partition, token, from);
         if accepted {
             self.outbox.rewind(&partition, from);
             self.offsets.start_again(&partition, token, from);

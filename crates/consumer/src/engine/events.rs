@@ -224,7 +224,7 @@ impl Engine {
                 {
                     return;
                 }
-                let start = self.fetch.start(now, partition.clone(), token, position);
+                let start = self.fetch.start(partition.clone(), token, position);
                 let rewinds = self.offsets.rewinds(&partition);
                 self.outbox.started(partition, token, start, Restart { resets, rewinds });
             }
@@ -331,7 +331,7 @@ impl Engine {
                 self.offsets.on_out_of_range(now, &partition, token, position);
             }
             FetchEvent::Validate { partition, token, position }
-            | FetchEvent::Diverged { partition, token, position, .. } => {
+            | FetchEvent::Diverged { partition, token, position } => {
                 self.offsets.validate(now, &partition, token, position);
             }
             FetchEvent::PartitionFailed { partition, token, error, .. } => {

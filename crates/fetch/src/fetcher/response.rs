@@ -246,15 +246,13 @@ impl Fetcher {
             let token = partition.token;
             self.events.push_back(Event::Watermarks { partition: tp.clone(), token, watermarks });
         }
-        if let Some(end) = data.diverging_epoch.as_ref().filter(|end| end.end_offset >= 0) {
+        if data.diverging_epoch.as_ref().is_some_and(|end| end.end_offset >= 0) {
             partition.state = State::AwaitingStart;
             partition.send_epoch = false;
             self.events.push_back(Event::Diverged {
                 partition: tp.clone(),
                 token: partition.token,
                 position: partition.position,
-                epoch: Some(end.epoch).filter(|epoch| *epoch >= 0),
-                end_offset: end.end_offset,
             });
             self.reschedule(tp);
             return true;

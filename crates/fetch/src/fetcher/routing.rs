@@ -382,7 +382,7 @@ mod tests {
         let mut fetcher = Fetcher::new(Config::default());
         for partition in 0..10_000 {
             let token = Token { assignment: 1, seek: 0 };
-            fetcher.start(now, TopicPartition::new("a", partition), token, Position::at(0));
+            fetcher.start(TopicPartition::new("a", partition), token, Position::at(0));
         }
         fetcher.handle_cluster(now, &cluster);
         let mut routed = fetcher.routing.lookups;

@@ -82,14 +82,14 @@ fn p2_a_slow_reader_stops_the_fetching_and_each_release_lets_it_go_on() {
     rig.silent();
     let mut taken = taken.into_iter();
     for chunk in taken.by_ref().take(2) {
-        rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
+        rig.fetcher.release(&chunk.partition, chunk.charge);
     }
     assert_eq!(rig.ask().asks(), [format!("a-0@{next}")]);
     for chunk in taken {
-        rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
+        rig.fetcher.release(&chunk.partition, chunk.charge);
     }
     assert_eq!(rig.fetcher.memory_held(), 0);
-    rig.fetcher.release(rig.now, &tp("a", 0), Charge::unaccounted(12_345));
+    rig.fetcher.release(&tp("a", 0), Charge::unaccounted(12_345));
     assert_eq!(rig.fetcher.memory_held(), 0, "more than was lent cannot come back");
 }
 
@@ -103,7 +103,7 @@ fn safe15_a_batch_larger_than_the_whole_budget_passes_once_and_alone() {
     let chunk = rig.fetcher.take().expect("KIP-74: it is delivered (I10)");
     assert_eq!(chunk.batches.read(Crc::Check).count(), 1);
     rig.silent();
-    rig.fetcher.release(rig.now, &tp("a", 0), chunk.charge);
+    rig.fetcher.release(&tp("a", 0), chunk.charge);
     assert_eq!(rig.ask().asks(), ["a-0@1"]);
 }
 
@@ -186,7 +186,7 @@ fn i12_a_partition_left_out_for_memory_does_not_wait_for_the_long_poll_of_others
 
     // As soon as there is memory again the partition is requested, and with no partition left out the broker
     // may wait.
-    rig.fetcher.release(rig.now, &tp("a", 0), charge);
+    rig.fetcher.release(&tp("a", 0), charge);
     let asked = rig.ask();
     assert_eq!((asked.asks(), asked.request.max_wait_ms), (vec!["a-0@1".to_owned()], 500));
     rig.answer_late(&asked, response(7, vec![]));
@@ -201,7 +201,7 @@ fn safe15_i12_a_left_out_partition_causes_no_busy_loop_however_short_the_wait() 
     }
     let asked = rig.ask();
     rig.answer(&asked, response(7, vec![]));
-    rig.fetcher.release(rig.now, &tp("a", 0), charge);
+    rig.fetcher.release(&tp("a", 0), charge);
     assert_eq!(rig.ask().asks(), ["a-0@1"]);
 }
 
@@ -258,7 +258,7 @@ fn i12_a_paused_partition_that_holds_the_budget_gives_way_and_loses_nothing() {
     assert_eq!(rig.fetcher.position(&tp("a", 0)).unwrap().offset, position, "I7: not what is missing now");
     rig.answer(&asked, response(9, vec![("a", vec![data(2, batch(0, 1))])]));
     assert_eq!(rig.drain(), [("a-1".to_owned(), vec![0]), ("a-2".to_owned(), vec![0])]);
-    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
+    rig.fetcher.resume(&tp("a", 0), TOKEN);
     let seen: Vec<i64> = rig.drain().into_iter().flat_map(|(_, offsets)| offsets).collect();
     assert_eq!(seen, (0..position).collect::<Vec<_>>());
     let asks: Vec<_> = std::iter::from_fn(|| rig.sent()).flat_map(|asked| asked.asks()).collect();
@@ -312,7 +312,7 @@ fn i12_a_partition_that_is_being_validated_gives_way_and_loses_nothing() {
     assert_eq!(dropped.collect::<Vec<_>>(), [(tp("a", 0), 1)], "no more than is wanted");
     let start = rig.start_as("a", 0, TOKEN, position);
     assert_eq!(start.position.offset, 1);
-    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
+    rig.fetcher.resume(&tp("a", 0), TOKEN);
     let seen = rig.drain().into_iter().filter(|(tp, _)| tp == "a-0").flat_map(|(_, offsets)| offsets);
     assert_eq!(seen.collect::<Vec<_>>(), [0]);
 }
@@ -347,7 +347,7 @@ fn i12_when_there_is_room_for_one_request_brokers_take_turns() {
         rig.answer_late(&asked, response(session, vec![("a", vec![nothing(asked.broker.0)])]));
     }
     assert_eq!(turns, [2, 1, 2, 1]);
-    rig.fetcher.release(rig.now, &held.partition, held.charge);
+    rig.fetcher.release(&held.partition, held.charge);
     assert!(rig.sent().is_some() && rig.sent().is_some(), "both at once");
 }
 

@@ -151,10 +151,10 @@ impl Crowd {
         }
         self.given_back += 1;
         for chunk in reading.queue.drain(..) {
-            self.rig.fetcher.release(self.rig.now, &chunk.partition, chunk.charge);
+            self.rig.fetcher.release(&chunk.partition, chunk.charge);
         }
         let position = Position::at(reading.delivered);
-        assert!(self.rig.fetcher.rewind(self.rig.now, &tp(TOPIC, partition), TOKEN, position), "it flows");
+        assert!(self.rig.fetcher.rewind(&tp(TOPIC, partition), TOKEN, position), "it flows");
     }
 
     fn answer(&mut self, broker: i32) {
@@ -191,7 +191,7 @@ impl Crowd {
         let Some(chunk) = reading.queue.pop_front() else { return false };
         assert_eq!(chunk.fetch_offset, reading.delivered, "neither hole nor repeat (SAFE3)");
         reading.delivered = chunk.next.offset;
-        self.rig.fetcher.release(self.rig.now, &chunk.partition, chunk.charge);
+        self.rig.fetcher.release(&chunk.partition, chunk.charge);
         drop(chunk);
         self.drain();
         true
@@ -203,7 +203,7 @@ impl Crowd {
         if pause {
             self.rig.fetcher.pause(&of, TOKEN);
         } else {
-            self.rig.fetcher.resume(self.rig.now, &of, TOKEN);
+            self.rig.fetcher.resume(&of, TOKEN);
         }
         self.drain();
     }

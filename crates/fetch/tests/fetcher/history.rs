@@ -220,7 +220,7 @@ impl World {
 
     fn drop_queue(&mut self, partition: i32) {
         for chunk in self.reading.get_mut(&partition).into_iter().flat_map(|it| it.queue.drain(..)) {
-            self.rig.fetcher.release(self.rig.now, &chunk.partition, chunk.charge);
+            self.rig.fetcher.release(&chunk.partition, chunk.charge);
         }
     }
 
@@ -256,7 +256,7 @@ impl World {
                 Some(reading) if reading.token == chunk.token => {
                     reading.queue.push_back(chunk);
                 }
-                _ => self.rig.fetcher.release(self.rig.now, &chunk.partition, chunk.charge),
+                _ => self.rig.fetcher.release(&chunk.partition, chunk.charge),
             }
         }
     }
@@ -268,7 +268,7 @@ impl World {
         let Some(chunk) = reading.queue.pop_front() else { return };
         assert_eq!(chunk.fetch_offset, reading.delivered, "neither hole nor repeat (SAFE3)");
         reading.delivered = chunk.next.offset;
-        self.rig.fetcher.release(self.rig.now, &chunk.partition, chunk.charge);
+        self.rig.fetcher.release(&chunk.partition, chunk.charge);
     }
 
     fn rewind(&mut self) {
@@ -282,7 +282,7 @@ impl World {
             self.drop_queue(partition);
             let Some(reading) = self.reading.get_mut(&partition) else { continue };
             let position = Position::at(reading.delivered);
-            let accepted = self.rig.fetcher.rewind(self.rig.now, &tp(TOPIC, partition), token, position);
+            let accepted = self.rig.fetcher.rewind(&tp(TOPIC, partition), token, position);
             assert!(accepted, "the token is that of now");
             reading.taken = reading.delivered;
         }
@@ -294,7 +294,7 @@ impl World {
         if pause {
             self.rig.fetcher.pause(&tp(TOPIC, partition), reading.token);
         } else {
-            self.rig.fetcher.resume(self.rig.now, &tp(TOPIC, partition), reading.token);
+            self.rig.fetcher.resume(&tp(TOPIC, partition), reading.token);
         }
     }
 

@@ -53,11 +53,11 @@ fn p1_a_response_is_held_until_its_last_chunk_is_released() {
     let whole = rig.fetcher.memory_held();
     assert!((100_010..100_010 + 2 * BESIDE).contains(&whole), "{whole}");
     let [large, small] = taken(&mut rig).try_into().unwrap();
-    rig.fetcher.release(rig.now, &large.partition, large.charge);
+    rig.fetcher.release(&large.partition, large.charge);
     assert_eq!(rig.fetcher.memory_held(), whole, "the small one holds all of it");
-    rig.fetcher.release(rig.now, &large.partition, large.charge);
+    rig.fetcher.release(&large.partition, large.charge);
     assert_eq!(rig.fetcher.memory_held(), whole, "released twice");
-    rig.fetcher.release(rig.now, &small.partition, small.charge);
+    rig.fetcher.release(&small.partition, small.charge);
     assert_eq!(rig.fetcher.memory_held(), 0);
 }
 
@@ -85,7 +85,7 @@ fn p1_a_chunk_without_records_costs_something_too() {
     }
     assert!(chunks.iter().all(|chunk| offsets(chunk).is_empty()) && chunks.len() > 2);
     for chunk in chunks {
-        rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
+        rig.fetcher.release(&chunk.partition, chunk.charge);
     }
     assert_eq!(rig.fetcher.memory_held(), 0);
     assert!(rig.sent().is_some());
@@ -122,12 +122,12 @@ fn i12_chunks_of_a_paused_partition_are_asked_back_when_another_starves() {
     rig.silent();
     assert_eq!(asked_back(&mut rig), [""; 0], "once");
     for chunk in chunks {
-        rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
+        rig.fetcher.release(&chunk.partition, chunk.charge);
     }
-    assert!(rig.fetcher.rewind(rig.now, &tp("a", 0), TOKEN, Position::at(0)));
+    assert!(rig.fetcher.rewind(&tp("a", 0), TOKEN, Position::at(0)));
     assert_eq!(rig.ask().asks(), ["a-1@0"]);
     rig.silent();
-    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
+    rig.fetcher.resume(&tp("a", 0), TOKEN);
     let asked = rig.ask();
     assert_eq!(asked.broker, BrokerId(1), "from where the application stands, as the session has it still");
     assert_eq!(asked.asks(), [""; 0]);
@@ -148,7 +148,7 @@ fn i12_nothing_is_asked_for_while_there_is_room_or_nobody_to_use_it() {
     rig.start("a", 1, 0);
     rig.silent();
     assert_eq!(asked_back(&mut rig), ["a-0"]);
-    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
+    rig.fetcher.resume(&tp("a", 0), TOKEN);
     rig.silent();
     assert_eq!(asked_back(&mut rig), [""; 0]);
     rig.fetcher.pause(&tp("a", 0), TOKEN);
@@ -169,7 +169,7 @@ fn i12_paused_partitions_keep_what_fits_into_a_quarter_of_the_budget() {
     rig.fetcher.pause(&tp("a", 0), TOKEN);
     rig.silent();
     assert_eq!(asked_back(&mut rig), [""; 0], "there will be room when the other is read");
-    rig.fetcher.release(rig.now, &read.partition, read.charge);
+    rig.fetcher.release(&read.partition, read.charge);
     assert!(rig.sent().is_some() && rig.sent().is_some(), "both brokers");
 }
 
@@ -201,7 +201,7 @@ fn i12_a_frame_that_others_read_too_is_not_worth_asking_for() {
     rig.fetcher.pause(&tp("a", 0), TOKEN);
     rig.silent();
     assert_eq!(asked_back(&mut rig), [""; 0], "the other one holds it as well");
-    rig.fetcher.release(rig.now, &other.partition, other.charge);
+    rig.fetcher.release(&other.partition, other.charge);
     rig.silent();
     assert_eq!(asked_back(&mut rig), ["a-0"]);
 }
@@ -234,10 +234,10 @@ fn safe3_a_partition_given_back_while_it_is_validated_is_read_from_where_the_app
     let position = rig.fetcher.position(&tp("a", 0)).unwrap();
     assert_eq!(rig.told(), [Event::Validate { partition: tp("a", 0), token: TOKEN, position }]);
     for chunk in chunks {
-        rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
+        rig.fetcher.release(&chunk.partition, chunk.charge);
     }
-    assert!(rig.fetcher.rewind(rig.now, &tp("a", 0), TOKEN, Position::at(0)));
-    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
+    assert!(rig.fetcher.rewind(&tp("a", 0), TOKEN, Position::at(0)));
+    rig.fetcher.resume(&tp("a", 0), TOKEN);
     assert_eq!(rig.ask().asks(), ["a-1@0"]);
     rig.silent();
     let start = rig.start_as("a", 0, TOKEN, position);
@@ -251,7 +251,7 @@ fn safe3_chunks_queued_before_a_given_back_position_are_fetched_again() {
     rig.start("a", 0, 0);
     let asked = rig.ask();
     answer(&mut rig, &asked, vec![data(0, wide(0, 5_000))]);
-    assert!(rig.fetcher.rewind(rig.now, &tp("a", 0), TOKEN, Position::at(10)));
+    assert!(rig.fetcher.rewind(&tp("a", 0), TOKEN, Position::at(10)));
     assert_eq!(rig.fetcher.position(&tp("a", 0)), Some(Position::at(0)));
 }
 
@@ -261,8 +261,8 @@ fn i7_a_partition_that_was_sought_is_not_given_back() {
     rig.fetcher.pause(&tp("a", 0), TOKEN);
     rig.silent();
     rig.start_as("a", 0, TOKEN.after_seek(), Position::at(500));
-    assert!(!rig.fetcher.rewind(rig.now, &tp("a", 0), TOKEN, Position::at(0)));
-    assert!(!rig.fetcher.rewind(rig.now, &tp("a", 7), TOKEN, Position::at(0)));
+    assert!(!rig.fetcher.rewind(&tp("a", 0), TOKEN, Position::at(0)));
+    assert!(!rig.fetcher.rewind(&tp("a", 7), TOKEN, Position::at(0)));
     assert_eq!(rig.fetcher.position(&tp("a", 0)), Some(Position::at(500)));
 }
 
@@ -280,11 +280,11 @@ fn i11_a_partition_that_an_error_has_stopped_is_given_back_and_stops_again() {
     rig.silent();
     assert_eq!(asked_back(&mut rig), ["a-0"]);
     for chunk in chunks {
-        rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
+        rig.fetcher.release(&chunk.partition, chunk.charge);
     }
-    assert!(rig.fetcher.rewind(rig.now, &tp("a", 0), TOKEN, Position::at(0)));
+    assert!(rig.fetcher.rewind(&tp("a", 0), TOKEN, Position::at(0)));
     assert_eq!(rig.ask().asks(), ["a-1@0"]);
-    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
+    rig.fetcher.resume(&tp("a", 0), TOKEN);
     let asked = rig.ask();
     assert_eq!((asked.broker, asked.asks()), (BrokerId(1), vec![]), "the session has it still");
     answer(&mut rig, &asked, vec![data(0, records)]);
@@ -314,7 +314,7 @@ fn j1_an_error_is_reported_again_when_records_before_it_are_read_again() {
     assert_eq!(rig.ask().asks(), ["a-1@0"], "it gives way");
     let position = Position::at(0);
     assert_eq!(rig.told(), [Event::Rewound { partition: tp("a", 0), token: TOKEN, position }]);
-    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
+    rig.fetcher.resume(&tp("a", 0), TOKEN);
     let asked = rig.ask();
     assert_eq!(asked.broker, BrokerId(1));
     answer(&mut rig, &asked, vec![data(0, records)]);
@@ -328,7 +328,7 @@ fn stopped_by_an_error_at_1() -> Rig {
     let asked = rig.ask();
     answer(&mut rig, &asked, vec![data(0, broken(batch(0, 1), 1))]);
     for chunk in taken(&mut rig) {
-        rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
+        rig.fetcher.release(&chunk.partition, chunk.charge);
     }
     rig
 }
@@ -338,8 +338,8 @@ fn j1_a_partition_that_is_given_back_at_the_error_is_told_of_it_again() {
     let mut rig = stopped_by_an_error_at_1();
     let Some(Event::PartitionFailed { position, .. }) = rig.told().pop() else { panic!("it is stopped") };
     rig.fetcher.pause(&tp("a", 0), TOKEN);
-    assert!(rig.fetcher.rewind(rig.now, &tp("a", 0), TOKEN, position));
-    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
+    assert!(rig.fetcher.rewind(&tp("a", 0), TOKEN, position));
+    rig.fetcher.resume(&tp("a", 0), TOKEN);
     let asked = rig.ask();
     assert_eq!(asked.asks(), ["a-0@1"]);
     answer(&mut rig, &asked, vec![data(0, broken(Bytes::new(), 1))]);
@@ -365,7 +365,7 @@ fn i12_a_pause_that_is_said_again_asks_again() {
 fn l8_stopping_a_rewound_partition_returns_the_position_to_read_from() {
     for (given, stopped) in [(0, 0), (1, 1), (5, 1)] {
         let mut rig = stopped_by_an_error_at_1();
-        assert!(rig.fetcher.rewind(rig.now, &tp("a", 0), TOKEN, Position::at(given)));
+        assert!(rig.fetcher.rewind(&tp("a", 0), TOKEN, Position::at(given)));
         assert_eq!(rig.fetcher.stop(&tp("a", 0)).map(|position| position.offset), Some(stopped));
     }
 }
@@ -382,9 +382,9 @@ fn i12_a_paused_partition_without_a_leader_gives_its_memory_up() {
     rig.silent();
     assert_eq!(asked_back(&mut rig), ["a-0"]);
     for chunk in chunks {
-        rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
+        rig.fetcher.release(&chunk.partition, chunk.charge);
     }
-    assert!(rig.fetcher.rewind(rig.now, &tp("a", 0), TOKEN, Position::at(0)));
+    assert!(rig.fetcher.rewind(&tp("a", 0), TOKEN, Position::at(0)));
     assert_eq!(rig.ask().asks(), ["a-1@0"]);
     let start = rig.start_as("a", 0, TOKEN, position);
     assert_eq!(start.position, Position::at(0));

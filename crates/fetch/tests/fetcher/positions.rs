@@ -92,7 +92,7 @@ fn h8_after_stop_nothing_is_handed_out_and_the_position_is_behind_what_was_taken
     assert_eq!(first.next, at(5, 5));
     assert!(rig.fetcher.take().is_none());
     assert!(rig.fetcher.memory_held() > 0, "what was taken is still held by somebody");
-    rig.fetcher.release(rig.now, &tp("a", 0), first.charge);
+    rig.fetcher.release(&tp("a", 0), first.charge);
     assert_eq!(rig.fetcher.memory_held(), 0);
 }
 
@@ -176,13 +176,7 @@ fn l3_truncation_into_what_is_buffered_keeps_what_lies_before_it_without_a_hole(
     let diverging_epoch = Some(EpochEndOffset { epoch: 5, end_offset: 8 });
     let diverged = offtake_wire::messages::fetch::PartitionData { diverging_epoch, ..nothing(0) };
     rig.answer(&asked, response(7, vec![("a", vec![diverged])]));
-    let told = Event::Diverged {
-        partition: tp("a", 0),
-        token: TOKEN,
-        position: at(15, 5),
-        epoch: Some(5),
-        end_offset: 8,
-    };
+    let told = Event::Diverged { partition: tp("a", 0), token: TOKEN, position: at(15, 5) };
     assert_eq!(rig.told(), [told]);
     rig.silent();
     rig.start_as("a", 0, TOKEN, at(8, 5));
@@ -219,7 +213,7 @@ fn i11_a_pause_keeps_what_is_buffered_in_order_and_a_seek_keeps_the_pause() {
     rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(2, 2))])]));
     assert!(rig.fetcher.take().is_none());
     rig.silent();
-    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
+    rig.fetcher.resume(&tp("a", 0), TOKEN);
     assert_eq!(rig.drain(), [("a-0".to_owned(), vec![0, 1]), ("a-0".to_owned(), vec![2, 3])]);
     assert_eq!(rig.ask().asks(), ["a-0@4"], "not from an older position");
     rig.fetcher.pause(&tp("a", 0), TOKEN);
@@ -374,9 +368,9 @@ fn e10_a_pause_of_one_assignment_says_nothing_of_another() {
     rig.fetcher.pause(&tp("a", 0), TOKEN);
     assert!(!rig.fetcher.is_paused(&tp("a", 0)));
     rig.fetcher.pause(&tp("a", 0), next);
-    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
+    rig.fetcher.resume(&tp("a", 0), TOKEN);
     assert!(rig.fetcher.is_paused(&tp("a", 0)), "resumed by somebody else");
-    rig.fetcher.resume(rig.now, &tp("a", 0), next.after_seek());
+    rig.fetcher.resume(&tp("a", 0), next.after_seek());
     assert_eq!(rig.ask().asks(), ["a-0@0"]);
 }
 

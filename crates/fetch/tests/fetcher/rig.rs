@@ -144,7 +144,7 @@ impl Rig {
         token: Token,
         position: Position,
     ) -> Start {
-        self.fetcher.start(self.now, tp(topic, partition), token, position)
+        self.fetcher.start(tp(topic, partition), token, position)
     }
 
     pub(crate) fn pass(&mut self, wait: Duration) {
@@ -224,7 +224,7 @@ impl Rig {
     pub(crate) fn drain(&mut self) -> Vec<(String, Vec<i64>)> {
         let mut all = Vec::new();
         while let Some(chunk) = self.fetcher.take() {
-            self.fetcher.release(self.now, &chunk.partition, chunk.charge);
+            self.fetcher.release(&chunk.partition, chunk.charge);
             all.push((chunk.partition.to_string(), offsets(&chunk)));
         }
         all

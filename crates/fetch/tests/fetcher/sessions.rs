@@ -165,7 +165,7 @@ fn i3_a_paused_or_stopped_partition_is_forgotten() {
     rig.fetcher.pause(&tp("a", 0), TOKEN);
     let asked = rig.ask();
     assert_eq!((asked.asks(), asked.forgets()), (vec![], vec!["a-0".to_owned()]));
-    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
+    rig.fetcher.resume(&tp("a", 0), TOKEN);
     rig.fetcher.stop(&tp("a", 1));
     rig.answer_late(&asked, response(77, vec![]));
     let asked = rig.ask();
@@ -498,7 +498,7 @@ fn safe14_where_a_log_ends_is_known_to_the_next_assignment_too() {
     // Given up and assigned again while the request is outstanding.
     rig.fetcher.forget(&tp("a", 0));
     let token = Token { assignment: TOKEN.assignment + 1, ..TOKEN };
-    rig.fetcher.start(rig.now, tp("a", 0), token, Position::at(10));
+    rig.fetcher.start(tp("a", 0), token, Position::at(10));
     rig.show();
     rig.answer_late(&asked, response(77, vec![("a", vec![data(0, batch(10, 5))])]));
     assert!(rig.events().is_empty(), "it was asked for under the old token");

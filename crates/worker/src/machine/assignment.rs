@@ -278,9 +278,10 @@ impl<R: Clone> Machine<R> {
             self.waiting.retain(|(_, of, _)| *of != id);
             self.end_wait(id);
             self.forget_effects(id, i64::MIN);
-            if let Some(partition) = self.partitions.remove(&id) {
-                self.leave_queue(id, partition.queued, partition.queued_bytes);
+            if let Some(Partition { queued, queued_bytes, .. }) = self.partitions.get(&id) {
+                self.leave_queue(id, *queued, *queued_bytes);
             }
+            self.partitions.remove(&id);
         }
     }
 

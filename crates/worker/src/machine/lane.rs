@@ -28,8 +28,10 @@ pub(crate) struct Entry<R> {
     /// The number of attempts before it was written to this partition.
     pub(crate) attempts_before: u32,
     pub(crate) first_failure: Option<Arc<FirstFailure>>,
-    /// Its letter, which could not be written and waits to be written again.
+    /// Its letter, while that waits to be written again.
     pub(crate) letter: Option<DeadLetter>,
+    /// How often its letter could not be written.
+    pub(crate) letter_failures: u32,
     /// For a record of a retry topic: its origin.
     pub(crate) origin: Option<Arc<Origin>>,
 }

@@ -217,7 +217,7 @@ impl<R: Clone> Machine<R> {
         while let Some((until, id, lane)) = self.waiting.first().copied().filter(|(until, ..)| *until <= now)
         {
             self.waiting.remove(&(until, id, lane));
-            self.lane_waited(id, lane);
+            self.lane_waited(now, id, lane);
         }
         self.advance_due(now);
         self.with_breaker(|breaker| breaker.advance(now));
@@ -249,6 +249,12 @@ impl<R: Clone> Machine<R> {
     /// Whether all cancelled jobs of these partitions have ended.
     pub(crate) fn have_ended(&self, names: &[TopicPartition]) -> bool {
         self.ending.values().all(|name| !names.contains(name))
+    }
+
+    /// Whether nothing of these partitions is at a handler.
+    pub(crate) fn run_nothing(&self, names: &[TopicPartition]) -> bool {
+        let partitions = names.iter().filter_map(|name| self.partitions.get(self.by_name.get(name)?));
+        partitions.into_iter().all(|partition| partition.running == 0)
     }
 
     /// Whether these partitions are idle.
@@ -347,10 +353,12 @@ impl<R: Clone> Machine<R> {
     /// The metrics as of now.
     pub(crate) fn metrics(&self) -> Metrics {
         let mut metrics = self.metrics.clone();
-        metrics.queued = self.room.queued();
-        metrics.queued_bytes = self.room.queued_bytes();
-        metrics.waiting_for_retry = self.waiting.len();
-        metrics.writing_dead_letters = self.partitions.values().map(|partition| partition.writing).sum();
+        let of_each = |number: fn(&Partition<R>) -> usize| self.partitions.values().map(number).sum();
+        metrics.queued = of_each(|partition| partition.queued);
+        metrics.queued_bytes = of_each(|partition| partition.queued_bytes);
+        let letters_that_wait = of_each(Partition::count_letters_that_wait);
+        metrics.waiting_for_retry = self.waiting.len().saturating_sub(letters_that_wait);
+        metrics.writing_dead_letters = of_each(|partition| partition.writing) + letters_that_wait;
         metrics.breaker = self.breaker.as_ref().map(BreakerMachine::state).unwrap_or_default();
         metrics.partitions =
             self.partitions.values().map(|partition| (partition.name.clone(), partition.metrics())).collect();

@@ -15,9 +15,10 @@ use crate::{
     Event, FailureKind, FirstFailure, StopReason, StoppedPartition, clock, failure::Weight, output::Output,
 };
 
-/// The pause before a letter is written again. Its producer has waited before: for its topic (`max.block.ms`), or for an
-/// acknowledgement (`delivery.timeout.ms`).
+/// The first pause before a letter is written again, and the longest; each is twice as long as the previous one. A letter whose
+/// outcome is unknown may be there already, so that each attempt may be one more copy.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
+const WRITE_AGAIN_AT_MOST: Duration = Duration::from_secs(60);
 
 /// A handler's result for one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -332,16 +333,30 @@ impl<R: Clone> Machine<R> {
     }
 
     /// Handles the end of a lane's wait: its first record is tried again, or its letter is written again.
-    pub(super) fn lane_waited(&mut self, id: AssignmentId, index: usize) {
+    pub(super) fn lane_waited(&mut self, now: Instant, id: AssignmentId, index: usize) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let first = partition.lanes.get_mut(index).and_then(|lane| lane.records.front_mut());
         match first.and_then(|entry| entry.letter.take()) {
-            Some(letter) => self.write(id, index, letter),
+            Some(letter) if self.is_owner => self.write(id, index, letter),
+            // Another member may own the record by now, and have written it.
+            Some(letter) => self.write_later(now, id, index, letter),
             None => {
                 partition.go_on(index);
                 self.line_up(id);
             }
         }
+    }
+
+    /// Starts the pause before the letter of the first record of a lane is written again.
+    fn write_later(&mut self, now: Instant, id: AssignmentId, index: usize, letter: DeadLetter) {
+        let lane = self.partitions.get_mut(&id).and_then(|partition| partition.lanes.get_mut(index));
+        let Some(lane) = lane else { return };
+        let Some(entry) = lane.records.front_mut() else { return };
+        entry.letter = Some(letter);
+        lane.state = LaneState::Waiting;
+        let doublings = entry.letter_failures.saturating_sub(1).min(16);
+        let pause = WRITE_AGAIN.saturating_mul(1 << doublings).min(WRITE_AGAIN_AT_MOST);
+        self.waiting.insert((clock::later(now, pause), id, index));
     }
 
     /// Finishes the first record of a lane with a letter that waits for a transaction.
@@ -389,11 +404,12 @@ impl<R: Clone> Machine<R> {
                 self.line_up(id);
             }
             Err(error) if may_be_written_later(&error) && goes_on => {
-                lane.state = LaneState::Waiting;
                 if let Some(entry) = lane.records.front_mut() {
-                    entry.letter = Some(letter);
+                    partition.unwritten += usize::from(entry.letter_failures == 0);
+                    entry.letter_failures = entry.letter_failures.saturating_add(1);
                 }
-                self.waiting.insert((clock::later(now, WRITE_AGAIN), id, index));
+                self.write_later(now, id, index, letter);
+                self.look_at_letters(id);
             }
             Err(error) if may_be_written_later(&error) => {
                 lane.state = LaneState::Held;

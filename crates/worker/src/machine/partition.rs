@@ -36,6 +36,8 @@ pub(crate) struct Partition<R> {
     pub(crate) running: usize,
     /// The number of dead letters being written.
     pub(crate) writing: usize,
+    /// The number of dead letters that could not be written, and will be written again.
+    pub(crate) unwritten: usize,
     pub(crate) pauses: Pauses,
     pub(crate) commits: Commits,
     /// The effects of finished records in a transaction.
@@ -80,6 +82,9 @@ pub(crate) struct Pauses {
     pub(crate) room: bool,
     /// This lane has used up the partition's share of the queue.
     pub(crate) lane: Option<usize>,
+    /// The partition has used up its share of the queue while dead letters cannot be written. What it holds does not count for the
+    /// others.
+    pub(crate) letters: bool,
     /// The consumer must move its position before anything is read: until the partition is [loaded](super::Machine::loaded).
     pub(crate) is_moving: bool,
     pub(crate) is_paused: bool,
@@ -99,6 +104,7 @@ impl<R> Partition<R> {
             queued_bytes: 0,
             running: 0,
             writing: 0,
+            unwritten: 0,
             pauses: Pauses::default(),
             commits: Commits::default(),
             effects: Effects::new(),
@@ -170,6 +176,7 @@ impl<R> Partition<R> {
             attempts_before: item.before.attempts,
             first_failure: item.before.first_failure,
             letter: None,
+            letter_failures: 0,
             origin: item.before.origin,
         };
         let (lane, is_new) = self.lanes.push(lane_key, entry);
@@ -262,6 +269,7 @@ impl<R> Partition<R> {
             self.lanes.remove_if_empty(index);
         }
         self.ready.clear();
+        self.unwritten = self.count_unwritten();
         (count, bytes, lowest)
     }
 
@@ -301,11 +309,24 @@ impl<R> Partition<R> {
                 self.ready.push_back(index);
             }
         }
+        self.unwritten = self.count_unwritten();
         if let Some(tracker) = &mut self.tracker {
             tracker.rewind(to, open_from);
         }
         self.commits.changes += 1;
         (count, bytes)
+    }
+
+    /// The number of letters that wait to be written again.
+    pub(crate) fn count_letters_that_wait(&self) -> usize {
+        let waits = |lane: &Lane<R>| lane.records.front().is_some_and(|entry| entry.letter.is_some());
+        if self.unwritten == 0 { 0 } else { self.lanes.iter().filter(|(_, lane)| waits(lane)).count() }
+    }
+
+    fn count_unwritten(&self) -> usize {
+        let is_unwritten =
+            |lane: &Lane<R>| lane.records.front().is_some_and(|entry| entry.letter_failures > 0);
+        self.lanes.iter().filter(|(_, lane)| is_unwritten(lane)).count()
     }
 
     /// Forgets the records finished before this assignment, because they were, or may have been, of another log.
@@ -331,6 +352,9 @@ impl<R> Partition<R> {
     /// Finishes the first record of a lane.
     pub(crate) fn finish_first(&mut self, lane: usize) -> Option<Entry<R>> {
         let entry = self.lanes.get_mut(lane)?.records.pop_front()?;
+        if entry.letter_failures > 0 {
+            self.unwritten = self.unwritten.saturating_sub(1);
+        }
         if let Some(tracker) = &mut self.tracker {
             tracker.finish(entry.cover, entry.timestamp);
         }

@@ -9,6 +9,9 @@
 //!   A log can only be read in order, so that the records after those of the lane cannot be reached without reading these. In
 //!   this way no key fills the whole queue, and there is no deadlock: a lane goes on whenever its first record does, and that
 //!   record is in the queue already.
+//!
+//! Dead letters that cannot be written may wait for hours. A partition that has some, and fills its share of the queue, is paused
+//! too, and what it holds is set aside, up to as much as the queue has room for: the other partitions go on.
 
 use super::{
     Action, AssignmentId, Machine, Mode,
@@ -18,28 +21,51 @@ use crate::BreakerState;
 
 #[derive(Debug)]
 pub(crate) struct Room {
-    most: usize,
-    most_bytes: usize,
-    queued: usize,
-    queued_bytes: usize,
+    most: Amount,
+    queued: Amount,
+    /// What partitions hold that are paused because their dead letters cannot be written: at most as much as the queue has room for.
+    set_aside: Amount,
     /// Whether partitions are paused because the queue is full.
     is_scarce: bool,
+}
+
+/// A number of records, and their bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Amount {
+    records: usize,
+    bytes: usize,
+}
+
+impl Amount {
+    fn add(&mut self, records: usize, bytes: usize) {
+        self.records = self.records.saturating_add(records);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    fn remove(&mut self, records: usize, bytes: usize) {
+        self.records = self.records.saturating_sub(records);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
 }
 
 /// The minimum share of a lane.
 const LEAST_SHARE: usize = 8;
 
 impl Room {
-    pub(crate) fn new(most: usize, most_bytes: usize) -> Self {
-        Self { most, most_bytes, queued: 0, queued_bytes: 0, is_scarce: false }
+    pub(crate) fn new(records: usize, bytes: usize) -> Self {
+        let most = Amount { records, bytes };
+        Self { most, queued: Amount::default(), set_aside: Amount::default(), is_scarce: false }
     }
 
-    pub(crate) fn queued(&self) -> usize {
-        self.queued
+    /// The account of a partition, which may be set aside.
+    fn account(&mut self, is_set_aside: bool) -> &mut Amount {
+        if is_set_aside { &mut self.set_aside } else { &mut self.queued }
     }
 
-    pub(crate) fn queued_bytes(&self) -> usize {
-        self.queued_bytes
+    fn can_set_aside(&self, records: usize, bytes: usize) -> bool {
+        let Self { most, set_aside, .. } = self;
+        set_aside.records.saturating_add(records) <= most.records
+            && set_aside.bytes.saturating_add(bytes) <= most.bytes
     }
 
     /// Whether partitions are paused because the queue is full. New ones are paused as well.
@@ -48,37 +74,65 @@ impl Room {
     }
 
     fn is_full(&self) -> bool {
-        self.queued >= self.most || self.queued_bytes >= self.most_bytes
+        self.queued.records >= self.most.records || self.queued.bytes >= self.most.bytes
     }
 
     fn is_nearly_full(&self) -> bool {
-        self.queued >= self.most - self.most / 4 || self.queued_bytes >= self.most_bytes - self.most_bytes / 4
+        let Self { most, queued, .. } = self;
+        queued.records >= most.records - most.records / 4 || queued.bytes >= most.bytes - most.bytes / 4
     }
 
     fn is_half_empty(&self) -> bool {
-        self.queued <= self.most / 2 && self.queued_bytes <= self.most_bytes / 2
+        self.queued.records <= self.most.records / 2 && self.queued.bytes <= self.most.bytes / 2
     }
 }
 
 impl<R: Clone> Machine<R> {
     /// Adds waiting records to the queue.
     pub(super) fn enter_queue(&mut self, id: AssignmentId, count: usize, bytes: usize) {
-        self.room.queued += count;
-        self.room.queued_bytes += bytes;
-        if let Some(partition) = self.partitions.get_mut(&id) {
-            partition.queued += count;
-            partition.queued_bytes += bytes;
-        }
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        partition.queued += count;
+        partition.queued_bytes += bytes;
+        self.room.account(partition.pauses.letters).add(count, bytes);
+        self.look_at_letters(id);
     }
 
     /// Removes records from the queue.
     pub(super) fn leave_queue(&mut self, id: AssignmentId, count: usize, bytes: usize) {
-        self.room.queued = self.room.queued.saturating_sub(count);
-        self.room.queued_bytes = self.room.queued_bytes.saturating_sub(bytes);
-        if let Some(partition) = self.partitions.get_mut(&id) {
-            partition.queued = partition.queued.saturating_sub(count);
-            partition.queued_bytes = partition.queued_bytes.saturating_sub(bytes);
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        partition.queued = partition.queued.saturating_sub(count);
+        partition.queued_bytes = partition.queued_bytes.saturating_sub(bytes);
+        self.room.account(partition.pauses.letters).remove(count, bytes);
+        self.look_at_letters(id);
+        self.resume_when_half_empty();
+    }
+
+    /// Checks whether a partition with dead letters that cannot be written has used up its share of the queue.
+    pub(super) fn look_at_letters(&mut self, id: AssignmentId) {
+        let (share, share_bytes) = (self.share(), self.share_of_bytes());
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let Partition { queued, queued_bytes, unwritten, .. } = *partition;
+        let was_paused = partition.pauses.letters;
+        let is_over = match was_paused {
+            false => {
+                (queued >= share || queued_bytes >= share_bytes)
+                    && self.room.can_set_aside(queued, queued_bytes)
+            }
+            true => queued > share / 2 || queued_bytes > share_bytes / 2,
+        };
+        let is_paused = unwritten > 0 && is_over;
+        if is_paused == was_paused {
+            return;
         }
+        partition.pauses.letters = is_paused;
+        self.room.account(was_paused).remove(queued, queued_bytes);
+        self.room.account(is_paused).add(queued, queued_bytes);
+        self.balance(id);
+        self.resume_when_half_empty();
+    }
+
+    /// Resumes all partitions that are paused because the queue is full, once it is not.
+    fn resume_when_half_empty(&mut self) {
         if self.room.is_scarce && self.room.is_half_empty() {
             self.room.is_scarce = false;
             self.partitions.values_mut().for_each(|partition| partition.pauses.room = false);
@@ -133,8 +187,15 @@ impl<R: Clone> Machine<R> {
 
     /// The number of records of one lane that may wait.
     fn share(&self) -> usize {
-        let share = self.room.most.checked_div(self.partitions.len().max(2)).unwrap_or(self.room.most);
-        share.max(LEAST_SHARE).min(self.room.most)
+        let most = self.room.most.records;
+        let share = most.checked_div(self.partitions.len().max(2)).unwrap_or(most);
+        share.max(LEAST_SHARE).min(most)
+    }
+
+    /// The bytes of one partition that may wait while its dead letters cannot be written.
+    fn share_of_bytes(&self) -> usize {
+        let most = self.room.most.bytes;
+        most.checked_div(self.partitions.len().max(2)).unwrap_or(most)
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -176,7 +237,8 @@ impl<R: Clone> Machine<R> {
             Phase::Revoking => return,
             Phase::Stopped(_) => true,
             Phase::Loading { .. } | Phase::Active => {
-                nothing_begins || pauses.room || pauses.lane.is_some() || pauses.is_moving || waits
+                let is_full = pauses.room || pauses.lane.is_some() || pauses.letters;
+                nothing_begins || is_full || pauses.is_moving || waits
             }
         };
         if is_paused != std::mem::replace(&mut pauses.is_paused, is_paused) {

@@ -1,17 +1,17 @@
 //! The consumer's output: records, changes of ownership, errors.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
 use offtake::{
-    Consumer, Error, ErrorKind, Event as ConsumerEvent, Handover, MembershipState, Next, OwnedRecord,
-    OwnershipChange, PartitionRecords, Position, Records, ResetReason, StartAt, TopicPartition,
+    Consumer, Error, ErrorCode, ErrorKind, Event as ConsumerEvent, Handover, MembershipState, Next,
+    OwnedRecord, OwnershipChange, PartitionRecords, Position, Records, ResetReason, StartAt, TopicPartition,
 };
-use tokio::task::JoinError;
+use tokio::task::{JoinError, JoinSet};
 
-use super::{AFTER_ERROR, Loaded, Runner, transaction::is_mark};
+use super::{AFTER_ERROR, Loaded, Runner, letters::DeadLetterWriter, transaction::is_mark};
 use crate::{
     Event, StopReason, StoppedPartition, clock,
     dead_letters::Origin,
@@ -181,12 +181,20 @@ impl Runner {
         }
         let handle = self.consumer.handle();
         self.loads.spawn(async move {
-            for (name, at) in elsewhere {
-                if let Err(error) = handle.seek(name.clone(), StartAt::committed_or(at)).await {
+            // All at once, so that they share their lookups.
+            let seek = |(name, at): (TopicPartition, _)| {
+                let handle = handle.clone();
+                async move { (handle.seek(name.clone(), StartAt::committed_or(at)).await, name) }
+            };
+            let mut seeks: JoinSet<_> = elsewhere.into_iter().map(seek).collect();
+            let mut gone = BTreeSet::new();
+            while let Some(sought) = seeks.join_next().await {
+                if let Ok((Err(error), name)) = sought {
                     tracing::debug!(%error, "the partition is not assigned any more");
-                    assigned.retain(|(_, loads)| *loads != name);
+                    gone.insert(name);
                 }
             }
+            assigned.retain(|(_, name)| !gone.contains(name));
             let names: Vec<_> = assigned.iter().map(|(_, name)| name.clone()).collect();
             let committed = match reads_metadata && !names.is_empty() {
                 true => handle.committed(names).await,
@@ -300,7 +308,9 @@ impl Runner {
 
     fn on_error(&mut self, now: Instant, error: Error) {
         let partition = error.partition().cloned();
-        let is_our_fault = matches!(error.kind(), ErrorKind::Config | ErrorKind::Misuse);
+        // No topic will ever have an invalid name.
+        let is_our_fault = matches!(error.kind(), ErrorKind::Config | ErrorKind::Misuse)
+            || error.code() == Some(ErrorCode::InvalidTopicException);
         match partition {
             // The worker is about to set its position.
             Some(partition)
@@ -353,8 +363,12 @@ impl Runner {
             self.give_up_commit();
             return self.hand_over(&partitions, Event::Lost);
         }
+        // The next owner writes letters that cannot be written here.
+        let is_hopeless = self.letters.as_ref().is_some_and(DeadLetterWriter::are_hopeless);
+        let is_drained =
+            self.machine.are_idle(&partitions) || (is_hopeless && self.machine.run_nothing(&partitions));
         let (ends_by, is_last) = match handing.phase {
-            HandoverPhase::Draining { until } if now < until && !self.machine.are_idle(&partitions) => return,
+            HandoverPhase::Draining { until } if now < until && !is_drained => return,
             HandoverPhase::Draining { .. } => {
                 self.machine.cancel(&partitions);
                 let for_ends = (by.saturating_duration_since(now) / 2).min(MOST_FOR_ENDS);

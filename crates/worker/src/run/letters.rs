@@ -111,23 +111,29 @@ struct Destination {
     is_unwritable: bool,
     /// When that was last reported.
     reported: Option<Instant>,
-    /// Whether it was reported that no letter is acknowledged.
-    is_stalled: bool,
+    /// When it was last reported that no letter is acknowledged.
+    reported_as_stalled: Option<Instant>,
 }
 
 impl Destination {
     fn new(now: Instant) -> Self {
-        Self { on_their_way: 0, progress: now, is_unwritable: false, reported: None, is_stalled: false }
+        let (reported, reported_as_stalled) = (None, None);
+        Self { on_their_way: 0, progress: now, is_unwritable: false, reported, reported_as_stalled }
     }
 
-    /// Returns whether that its letters cannot be written is to be reported now: at once, and then again after a while.
+    /// Whether that its letters cannot be written is to be reported now: at once, and then again after a while.
     fn is_to_be_reported(&mut self, now: Instant) -> bool {
-        let reports = self.reported.is_none_or(|last| now >= clock::later(last, REPORT_EVERY));
-        if reports {
-            self.reported = Some(now);
-        }
-        reports
+        is_due(&mut self.reported, now)
     }
+}
+
+/// Whether something that was last reported at `last` is to be reported now. Notes that it is.
+fn is_due(last: &mut Option<Instant>, now: Instant) -> bool {
+    let is_due = last.is_none_or(|last| now >= clock::later(last, REPORT_EVERY));
+    if is_due {
+        *last = Some(now);
+    }
+    is_due
 }
 
 type Written = (DeadLetterTicket, Result<RecordMetadata, Error>);
@@ -231,8 +237,7 @@ impl DeadLetterWriter {
         let (now, destination) = (clock::now(), self.destination(to));
         match error {
             None => {
-                *destination =
-                    Destination { on_their_way: destination.on_their_way, ..Destination::new(now) };
+                (destination.progress, destination.is_unwritable) = (now, false);
                 None
             }
             Some(error) if may_be_written_later(error) => {
@@ -264,7 +269,7 @@ impl DeadLetterWriter {
         let stalled = |(to, destination): (&DeadLetterTarget, &mut Destination)| {
             let is_late =
                 destination.on_their_way > 0 && now >= clock::later(destination.progress, STALLED_AFTER);
-            if !is_late || destination.is_unwritable || std::mem::replace(&mut destination.is_stalled, true) {
+            if !is_late || destination.is_unwritable || !is_due(&mut destination.reported_as_stalled, now) {
                 return None;
             }
             let topic = form.topic(*to)?;

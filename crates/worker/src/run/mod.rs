@@ -194,10 +194,10 @@ impl Runner {
         self.reach(asked);
         loop {
             let now = clock::now();
-            self.machine.advance(now);
             // A process that was suspended for longer than its session learns only later that others own its partitions.
             let is_owner = self.consumer.owns_assignment();
             self.machine.owns(is_owner);
+            self.machine.advance(now);
             self.go_on_handing_over(now);
             self.go_on_stopping(now);
             let goes_on = self.act(now);
@@ -242,11 +242,8 @@ impl Runner {
                 Woken::DeadLetter(DeadLetterEvent::Unwritable(error)) => self.tell(Event::Error(error)),
                 Woken::Loaded(loaded) => self.loaded(loaded),
                 Woken::Sought(sought) => self.sought(sought),
-                Woken::Needed(needed) => {
-                    if let Ok(Some(error)) = needed {
-                        self.tell(Event::Error(error));
-                    }
-                }
+                Woken::Needed(Ok(Some(error))) => self.tell(Event::Error(error)),
+                Woken::Needed(Ok(None) | Err(_)) => {}
                 Woken::Committing(answer) => {
                     let again = self.commit_answered(answer).is_some_and(|outcome| outcome.again);
                     if let Some(handing) = self.handing.as_mut().filter(|_| again) {

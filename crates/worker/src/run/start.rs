@@ -44,7 +44,8 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
         replay,
         threads: _,
     } = worker;
-    check(&options, topics.as_ref(), dead_letters.as_ref(), batch)?;
+    let (consumer, config) = prepared(consumer, &options)?;
+    check(&options, topics.as_ref(), dead_letters.as_ref(), batch, &config)?;
     let is_transactional = options.transactions.is_some();
     options.commit_interval =
         commit_interval.unwrap_or(if is_transactional { TRANSACTION_INTERVAL } else { COMMIT_INTERVAL });
@@ -52,7 +53,6 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
         // Transactions do not contain records finished beyond a gap yet.
         options.metadata_bytes = 0;
     }
-    let (consumer, config) = prepared(consumer, &options)?;
     let wall = match replay {
         Some((_, start_ms)) => WallClock::Since { start: clock::now(), start_ms },
         None => WallClock::System,
@@ -141,6 +141,7 @@ fn check(
     topics: Option<&Topics>,
     dead_letters: Option<&DeadLetters>,
     batch: usize,
+    config: &offtake::Config,
 ) -> Result<(), Error> {
     let mut wrong = Vec::new();
     let mut not = |is_wrong: bool, what: &str| {
@@ -165,16 +166,15 @@ fn check(
         Some(Topics::Patterns(patterns)) => (&[], patterns),
         None => (&[], &[]),
     };
-    for name in names {
-        if let Err(error) = name.check() {
-            not(true, &format!("the topic `{name}` cannot be subscribed to: {error}"));
-        }
-    }
     let reads = |topic: &str| names.iter().any(|name| name.as_str() == topic);
     let retries = &options.retry.topics;
     if let Some(DeadLetters { topic, options: producer, .. }) = dead_letters {
-        not(reads(topic), &format!("`{topic}` is read, and would get the dead letters of its own records"));
-        for pattern in patterns.iter().filter(|pattern| matches(pattern, topic)) {
+        let is_here = !producer.is_of_another_cluster(config);
+        not(
+            reads(topic) && is_here,
+            &format!("`{topic}` is read, and would get the dead letters of its own records"),
+        );
+        for pattern in patterns.iter().filter(|pattern| is_here && matches(pattern, topic)) {
             let text = format!(
                 "the pattern `{pattern}` matches `{topic}`, which would get the dead letters of its own records: rename the dead-letter topic, or \
                  narrow the pattern"

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use offtake::Header;
-use offtake_broker::{ApiKey, Fault, FaultRule, NewRecord};
+use offtake_broker::{ApiKey, Fault, FaultRule, NewRecord, Rewrite};
 use offtake_worker::{
-    DeadLetterHeaders, Event, Failure, StopReason,
+    DeadLetterHeaders, Event, Failure, Order, StopReason,
     dead_letters::{Origin, rfc3339},
 };
 
@@ -274,4 +274,91 @@ async fn letters_wait_for_a_topic_that_was_deleted_until_it_is_created_again() {
     running.until("the others are done", |_| ledger.done().len() == all().len() - 3).await;
     assert!(running.stop().await.is_clean());
     assert_eq!((letters(&cluster).len(), committed_offsets(&cluster).await), (2, everything()));
+}
+
+/// Their partition is paused once it has used up its share of the queue; the others go on.
+#[tokio::test(start_paused = true)]
+async fn letters_of_one_partition_that_wait_do_not_stop_the_others() {
+    let cluster = cluster().await;
+    let worker = worker(&cluster).queue(40).dead_letters(dead_letters_to("late.dlq", &cluster));
+    let ledger = Ledger::default();
+    let handler = ledger.around(|record, _| async move {
+        if record.partition() == 0 { Err(Failure::poison("no")) } else { Ok(()) }
+    });
+    let running = Running::start(worker.order(Order::Unordered), handler);
+    tokio::time::sleep(secs(30)).await;
+    for partition in 1..PARTITIONS {
+        cluster.append("orders", partition, &[NewRecord::new("later").timestamp(WALL_MS)]).unwrap();
+    }
+    let goes_on = |_: &Running| {
+        let done = ledger.done();
+        (1..PARTITIONS).all(|partition| (0..=RECORDS).all(|offset| done.contains_key(&(partition, offset))))
+    };
+    running.until("the others go on", goes_on).await;
+    let metrics = running.handle.metrics();
+    assert!((13..=40).contains(&metrics.writing_dead_letters), "{metrics:?}");
+    assert_eq!(metrics.writing_dead_letters, metrics.queued, "{metrics:?}");
+    assert_eq!((metrics.waiting_for_retry, metrics.dead_lettered), (0, 0));
+    cluster.create_topic("late.dlq", 2).unwrap();
+    running.until("all is there", |running| running.handle.metrics().dead_lettered == RECORDS as u64).await;
+    running.until("nothing waits", |running| running.handle.metrics().queued == 0).await;
+    let paused =
+        |running: &Running| running.handle.metrics().partitions.values().any(|partition| partition.is_paused);
+    running.until("nothing is paused", |running| !paused(running)).await;
+    assert!(running.stop().await.is_clean());
+    assert_eq!(committed_offsets(&cluster).await, [(0, RECORDS), (1, RECORDS + 1), (2, RECORDS + 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_reported_about_every_minute_also_if_another_partition_takes_letters() {
+    let cluster = cluster().await;
+    // NOT_ENOUGH_REPLICAS
+    cluster.inject(FaultRule::on(ApiKey::Produce, Fault::Fail(19)).topic("orders.dlq").broker(1));
+    let worker = worker(&cluster).order(Order::Unordered).dead_letters(dead_letters(&cluster));
+    let running = Running::start(worker, |record, _| async move {
+        if record.offset() >= RECORDS { Err(Failure::poison("no")) } else { Ok(()) }
+    });
+    for nth in 0..300i64 {
+        cluster.append("orders", 0, &[NewRecord::new("x").key(nth.to_string()).timestamp(WALL_MS)]).unwrap();
+        tokio::time::sleep(secs(1)).await;
+    }
+    let (errors, stops) = told(&running, "orders.dlq");
+    assert!(running.handle.metrics().dead_lettered > 50 && stops == 0);
+    assert!((2..=10).contains(&errors), "{errors}");
+    drop(running.stop().await);
+}
+
+/// Each attempt after an unknown outcome may be one more copy, so they become rarer.
+#[tokio::test(start_paused = true)]
+async fn a_letter_whose_outcome_stays_unknown_is_written_again_ever_more_seldom() {
+    let cluster = cluster().await;
+    // The broker appends it, and answers UNKNOWN_SERVER_ERROR.
+    cluster.inject(FaultRule::on(ApiKey::Produce, Rewrite::partitions_fail(-1)).topic("orders.dlq"));
+    let running =
+        Running::start(worker(&cluster).dead_letters(dead_letters(&cluster)), |record, _| async move {
+            match (record.partition(), record.offset()) {
+                (0, 7) => Err(Failure::poison("no")),
+                _ => Ok(()),
+            }
+        });
+    tokio::time::sleep(secs(600)).await;
+    let copies = letters(&cluster).len();
+    assert!((10..20).contains(&copies), "{copies}");
+    drop(running.stop().await);
+    assert_eq!(committed_offsets(&cluster).await[0], (0, 7));
+}
+
+/// A pattern may match the name of a dead-letter topic of another cluster, which is not read.
+#[tokio::test(start_paused = true)]
+async fn letters_to_another_cluster_may_have_a_topic_that_the_pattern_matches() {
+    let (cluster, elsewhere) = (cluster().await, cluster().await);
+    let told = format!("elsewhere:{}", elsewhere.port(1).unwrap());
+    let letters_to = dead_letters_to("orders.dlq", &elsewhere).property("bootstrap.servers", told);
+    let worker = worker(&cluster).subscribe_patterns(["orders.*"]).dead_letters(letters_to);
+    let running = Running::start(worker, |record, _| async move {
+        if record.offset() == 7 { Err(Failure::poison("no")) } else { Ok(()) }
+    });
+    running.until("they are there", |running| running.handle.metrics().dead_lettered == 3).await;
+    assert!(running.stop().await.is_clean());
+    assert_eq!((letters(&cluster).len(), letters(&elsewhere).len()), (0, 3));
 }

@@ -247,7 +247,6 @@ async fn names_that_cannot_be_are_told() {
         let told = told.lock().unwrap().clone();
         let names_it = |text: &String| text.contains(name) && text.contains("topic");
         assert!(refused.as_ref().is_some_and(names_it), "{name:?}: {refused:?} {told:?}");
-        assert!(told.is_empty() && ledger.done().is_empty(), "nothing begins");
     }
     let cluster = cluster().await;
     let worker = worker_of(builder(&cluster).group(""));

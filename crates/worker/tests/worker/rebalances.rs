@@ -363,3 +363,30 @@ async fn a_handler_that_blocks_for_good_does_not_hold_up_the_handover() {
     assert!(done.lock().unwrap().values().all(|times| *times == 1));
     assert_eq!(done.lock().unwrap().len(), all().len());
 }
+
+/// The next owner writes them, if it can.
+#[tokio::test(start_paused = true)]
+async fn letters_to_a_topic_that_is_missing_do_not_hold_up_a_handover() {
+    for protocol in ["range", "cooperative-sticky", "consumer"] {
+        let cluster = cluster().await;
+        let handler = |record: offtake::OwnedRecord, _| async move {
+            if record.offset() == 7 { Err(Failure::poison("no")) } else { Ok(()) }
+        };
+        let worker =
+            || with_protocol(&cluster, protocol).dead_letters(dead_letters_to("no.such.dlq", &cluster));
+        let a = Running::start(worker(), handler);
+        let has_failed = |running: &Running| {
+            let is_told =
+                |event: &Event| matches!(event, Event::Error(error) if error.to_string().contains("again"));
+            running.events().iter().any(is_told)
+        };
+        a.until("the first could not be written", has_failed).await;
+        tokio::time::sleep(secs(5)).await;
+        assert_eq!(a.handle.metrics().writing_dead_letters, 3);
+        let before = tokio::time::Instant::now();
+        let b = Running::start(worker(), handler);
+        b.until("it has partitions", |b| !b.handle.metrics().partitions.is_empty()).await;
+        assert!(before.elapsed() < secs(10), "{protocol}: {:?}", before.elapsed());
+        assert!(a.stop().await.is_clean() && b.stop().await.is_clean());
+    }
+}

@@ -189,13 +189,24 @@ fn a_dead_letter_that_cannot_be_written_for_now_is_written_again_until_it_is() {
     world.receive(0, 0, &[A, A, B]);
     world.fail(0, Poison);
     world.done(2);
+    let mut pause = Duration::from_secs(1);
     for kind in [UnknownTopic, Timeout, OutcomeUnknown] {
         let (letter, _) = world.letters.remove(0);
         world.machine.letter_ended(world.now, letter, Err(offtake::Error::new(kind, "not now")));
         world.drain();
         assert!(world.letters.is_empty() && world.running.is_empty(), "not at once, and its key waits");
         assert_eq!(world.commit(), if kind == UnknownTopic { vec![(0, 0, vec![(2, 3)])] } else { vec![] });
-        world.pass(Duration::from_secs(1));
+        let metrics = world.machine.metrics();
+        assert_eq!((metrics.waiting_for_retry, metrics.writing_dead_letters), (0, 1));
+        if kind == Timeout {
+            // A member that may have been replaced writes nothing.
+            world.machine.owns(false);
+            world.pass(pause);
+            assert!(world.letters.is_empty());
+            world.machine.owns(true);
+        }
+        world.pass(pause);
+        pause *= 2;
         assert_eq!((world.letters.len(), world.machine.metrics().writing_dead_letters), (1, 1));
     }
     assert!(world.events.is_empty(), "{:?}", world.events);

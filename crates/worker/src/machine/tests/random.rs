@@ -300,7 +300,11 @@ impl Arena {
         }
         let options = &self.world.machine.options;
         assert!(self.world.running.len() <= options.concurrency, "seed {seed}");
-        let most = options.queue + POLL + options.concurrency * self.world.machine.batch;
+        let mut most = options.queue + POLL + options.concurrency * self.world.machine.batch;
+        if self.world.machine.has_dead_letters {
+            // What was set aside comes back in one piece.
+            most += options.queue + POLL;
+        }
         let metrics = self.world.machine.metrics();
         assert!(metrics.queued <= most, "seed {seed}: {} wait, of {most}", metrics.queued);
         let by_partition: usize = metrics.partitions.values().map(|partition| partition.queued).sum();
