@@ -321,6 +321,29 @@ mod tests {
         assert!(misspelled.to_string().contains("did you mean `bootstrap.servers`?"), "{misspelled}");
     }
 
+    /// Of a map, for example, or of a file that names its secrets first.
+    #[test]
+    fn a_reference_may_come_before_its_provider() {
+        let provider = ("config.providers", "env");
+        let refers = ("sasl.username", "${env:PATH}");
+        let broker = ("bootstrap.servers", "b:1");
+        for properties in [[broker, provider, refers], [refers, provider, broker]] {
+            ClientConfig::from_properties(properties).unwrap();
+        }
+        let unknown = ClientConfig::from_properties([("sasl.username", "${env:OFFTAKE_NO_SUCH}"), provider]);
+        assert!(unknown.unwrap_err().to_string().contains("OFFTAKE_NO_SUCH"));
+    }
+
+    #[test]
+    fn sizes_of_socket_buffers_under_the_names_of_librdkafka() {
+        let mut config = ClientConfig::default();
+        for (value, expected) in [("4096", Some(4096)), ("0", None)] {
+            config.set("socket.send.buffer.bytes", value).unwrap();
+            config.set("socket.receive.buffer.bytes", value).unwrap();
+            assert_eq!((config.send_buffer, config.receive_buffer), (expected, expected));
+        }
+    }
+
     #[test]
     fn a_client_needs_to_know_a_broker() {
         assert!(ClientConfig::default().validate().unwrap_err().to_string().contains("bootstrap.servers"));

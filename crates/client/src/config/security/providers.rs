@@ -262,6 +262,18 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_too_large_is_refused_and_not_cut() {
+        let folder = Folder::new("large");
+        folder.file("fits", &"x".repeat(1 << 20));
+        folder.file("large", &"x".repeat((1 << 20) + 1));
+        let providers = providers(&[("config.providers", "directory")]);
+        let folder = folder.0.display();
+        assert_eq!(resolved(&providers, &format!("${{directory:{folder}:fits}}")).len(), 1 << 20);
+        let error = providers.resolve(&format!("${{directory:{folder}:large}}")).unwrap_err();
+        assert!(error.contains("larger than 1 MiB"), "{error}");
+    }
+
+    #[test]
     fn a_value_without_a_valid_reference_is_unchanged() {
         let providers = providers(&[("config.providers", "env")]);
         for value in ["plain", "$5", "${", "${}", "${HOME}", "a${other:x}b", "{env:PATH}"] {

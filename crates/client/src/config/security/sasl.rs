@@ -266,3 +266,20 @@ impl Credentials for Login {
         Some(self.user.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The user is known before the first connection: errors and logs name it.
+    #[test]
+    fn a_login_knows_its_user() {
+        let mut config = SecurityConfig::default();
+        for (name, value) in [("sasl.username", "alice"), ("sasl.password", "secret")] {
+            config.put(name, value).unwrap();
+        }
+        let setting = |name| config.get(name).cloned().unwrap();
+        let source = LoginSource::Two { user: setting("sasl.username"), password: setting("sasl.password") };
+        assert_eq!(Login::new(source).unwrap().user().as_deref(), Some("alice"));
+    }
+}

@@ -5,6 +5,9 @@ use offtake_net::tls::{Identity, Keystore, Pem, Source, Tls, TlsConfig, Trust, V
 use super::SecurityConfig;
 use crate::config::ConfigError;
 
+#[cfg(test)]
+mod tests;
+
 impl SecurityConfig {
     /// The TLS configuration, if connections are to be encrypted. Reads the files that the properties name.
     pub(super) fn build_tls(&self) -> Result<Option<Tls>, ConfigError> {
