@@ -49,9 +49,10 @@ pub(super) fn check(history: &History) -> Found {
 
     let generation = holds.iter().map(|hold| hold.generation).max().unwrap_or(0);
     let lost = holds.iter().filter(|hold| hold.gone == Gone::Lost).count();
+    let errors = history.lives.iter().map(|life| life.named("error").count()).max().unwrap_or(0);
     let figures = format!(
-        "{} records, {repeats} repeated, {} members, generation {generation}, {lost} holds lost, takeovers after kill -9 \
-         {takeovers:?} ms, settled after each round in {:?} ms",
+        "{} records, {repeats} repeated, {} members, generation {generation}, {lost} holds lost, {errors} errors told at most by one, \
+         takeovers after kill -9 {takeovers:?} ms, settled after each round in {:?} ms",
         history.log.len(),
         history.lives.len(),
         history.settled,
@@ -278,9 +279,19 @@ fn nothing_stale(history: &History, holds: &[Hold], wrong: &mut Vec<String>) {
     }
 }
 
-/// No position was lost, and nothing failed for good except what was broken for good.
+/// The errors in a member's life that no rate limits.
+const ERRORS_AT_ONCE: usize = 30;
+
+/// No position was lost, and nothing failed for good except what was broken for good. What fails for a while is not told more
+/// often than once a second.
 fn told(history: &History, wrong: &mut Vec<String>) {
     for life in &history.lives {
+        let times = || life.events.iter().map(flow::at);
+        let lived = times().max().unwrap_or(0) - times().min().unwrap_or(0);
+        let errors = life.named("error").count();
+        if errors > ERRORS_AT_ONCE + usize::try_from(lived / 1000).unwrap_or(0) {
+            wrong.push(format!("member {} told {errors} errors in {lived} ms", life.name));
+        }
         for event in &life.events {
             let fine = match event["event"].as_str().unwrap_or_default() {
                 "assigned" | "revoked" | "lost" | "committed" => true,

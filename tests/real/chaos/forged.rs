@@ -216,3 +216,14 @@ fn the_check_minds_resets_and_errors_for_good() {
         assert_found("member 1 said", |history| first(history).events.push(event));
     }
 }
+
+/// A second of life allows for one more.
+#[test]
+fn the_check_minds_errors_that_come_in_a_loop() {
+    let errors = |count: usize| {
+        let event = json!({ "event": "error", "at": 1_500, "retriable": true, "message": "" });
+        move |history: &mut History| first(history).events.extend(std::iter::repeat_n(event, count))
+    };
+    assert_eq!(found(errors(31)), [] as [String; 0]);
+    assert_found("member 1 told 32 errors in 1000 ms", errors(32));
+}
