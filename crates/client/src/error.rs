@@ -329,6 +329,23 @@ impl From<CallError> for Error {
 mod tests {
     use super::*;
 
+    /// A refused commit may succeed later, unless what is committed is itself too large (FAILURES H13).
+    #[test]
+    fn h13_a_commit_is_repeated_unless_it_would_be_refused_again() {
+        for (code, is_retriable) in [
+            (None, true),
+            (Some(ErrorCode::RebalanceInProgress), true),
+            (Some(ErrorCode::OffsetMetadataTooLarge), false),
+            (Some(ErrorCode::InvalidCommitOffsetSize), false),
+        ] {
+            let error = Error::new(ErrorKind::CommitFailed, "the commit failed");
+            let error = code.into_iter().fold(error, Error::with_code);
+            assert_eq!(error.is_retriable(), is_retriable, "{code:?}");
+            let aborted = Error::new(ErrorKind::TransactionAborted, "aborted").caused_by(error);
+            assert!(aborted.is_retriable(), "another transaction begins after the committed offset");
+        }
+    }
+
     /// A listener's error that comes from a client has that one's kind, code and partition, and its own words.
     #[test]
     fn an_error_that_wraps_a_clients_error_keeps_its_own_message() {
