@@ -278,10 +278,9 @@ impl<R: Clone> Machine<R> {
             self.waiting.retain(|(_, of, _)| *of != id);
             self.end_wait(id);
             self.forget_effects(id, i64::MIN);
-            if let Some(Partition { queued, queued_bytes, .. }) = self.partitions.get(&id) {
-                self.leave_queue(id, *queued, *queued_bytes);
+            if let Some(partition) = self.partitions.remove(&id) {
+                self.room_of_removed(&partition);
             }
-            self.partitions.remove(&id);
         }
     }
 

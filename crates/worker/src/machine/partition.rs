@@ -82,8 +82,7 @@ pub(crate) struct Pauses {
     pub(crate) room: bool,
     /// This lane has used up the partition's share of the queue.
     pub(crate) lane: Option<usize>,
-    /// The partition has used up its share of the queue while dead letters cannot be written. What it holds does not count for the
-    /// others.
+    /// The partition has used up its share of the queue while dead letters cannot be written. What it holds is set aside.
     pub(crate) letters: bool,
     /// The consumer must move its position before anything is read: until the partition is [loaded](super::Machine::loaded).
     pub(crate) is_moving: bool,

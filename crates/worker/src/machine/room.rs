@@ -11,7 +11,8 @@
 //!   record is in the queue already.
 //!
 //! Dead letters that cannot be written may wait for hours. A partition that has some, and fills its share of the queue, is paused
-//! too, and what it holds is set aside, up to as much as the queue has room for: the other partitions go on.
+//! too, and what it holds is set aside: the other partitions go on. What was in the queue when letters began to fail, and a share of
+//! each partition after that, is then held beside the queue.
 
 use super::{
     Action, AssignmentId, Machine, Mode,
@@ -23,7 +24,7 @@ use crate::BreakerState;
 pub(crate) struct Room {
     most: Amount,
     queued: Amount,
-    /// What partitions hold that are paused because their dead letters cannot be written: at most as much as the queue has room for.
+    /// What partitions hold that are paused because their dead letters cannot be written.
     set_aside: Amount,
     /// Whether partitions are paused because the queue is full.
     is_scarce: bool,
@@ -48,8 +49,10 @@ impl Amount {
     }
 }
 
-/// The minimum share of a lane.
+/// The minimum share of a lane, or of a partition whose dead letters cannot be written.
 const LEAST_SHARE: usize = 8;
+/// The most shares that the bytes of the queue are divided into.
+const MOST_SHARES_OF_BYTES: usize = 64;
 
 impl Room {
     pub(crate) fn new(records: usize, bytes: usize) -> Self {
@@ -60,12 +63,6 @@ impl Room {
     /// The account of a partition, which may be set aside.
     fn account(&mut self, is_set_aside: bool) -> &mut Amount {
         if is_set_aside { &mut self.set_aside } else { &mut self.queued }
-    }
-
-    fn can_set_aside(&self, records: usize, bytes: usize) -> bool {
-        let Self { most, set_aside, .. } = self;
-        set_aside.records.saturating_add(records) <= most.records
-            && set_aside.bytes.saturating_add(bytes) <= most.bytes
     }
 
     /// Whether partitions are paused because the queue is full. New ones are paused as well.
@@ -107,23 +104,29 @@ impl<R: Clone> Machine<R> {
         self.resume_when_half_empty();
     }
 
-    /// Checks whether a partition with dead letters that cannot be written has used up its share of the queue.
+    /// Frees the room of a partition that is gone.
+    pub(super) fn room_of_removed(&mut self, partition: &Partition<R>) {
+        let account = self.room.account(partition.pauses.letters);
+        account.remove(partition.queued, partition.queued_bytes);
+        self.resume_when_half_empty();
+    }
+
+    /// Checks whether a partition whose dead letters cannot be written has used up its share of the queue. Once the letters of
+    /// one partition cannot be written, those of others that are being written count too.
     pub(super) fn look_at_letters(&mut self, id: AssignmentId) {
         let (share, share_bytes) = (self.share(), self.share_of_bytes());
-        let Some(partition) = self.partitions.get_mut(&id) else { return };
-        let Partition { queued, queued_bytes, unwritten, .. } = *partition;
+        let Some(partition) = self.partitions.get(&id) else { return };
+        let Partition { queued, queued_bytes, unwritten, writing, .. } = *partition;
         let was_paused = partition.pauses.letters;
         let is_over = match was_paused {
-            false => {
-                (queued >= share || queued_bytes >= share_bytes)
-                    && self.room.can_set_aside(queued, queued_bytes)
-            }
+            false => queued >= share || queued_bytes >= share_bytes,
             true => queued > share / 2 || queued_bytes > share_bytes / 2,
         };
-        let is_paused = unwritten > 0 && is_over;
-        if is_paused == was_paused {
+        let is_paused = is_over
+            && (unwritten > 0 || writing > 0 && self.partitions.values().any(|other| other.unwritten > 0));
+        let Some(partition) = self.partitions.get_mut(&id).filter(|_| is_paused != was_paused) else {
             return;
-        }
+        };
         partition.pauses.letters = is_paused;
         self.room.account(was_paused).remove(queued, queued_bytes);
         self.room.account(is_paused).add(queued, queued_bytes);
@@ -150,7 +153,10 @@ impl<R: Clone> Machine<R> {
             self.partitions.values_mut().for_each(|partition| partition.pauses.room = true);
             self.balance_all();
         } else if self.room.is_nearly_full() {
-            let unpaused = self.partitions.iter_mut().filter(|(_, partition)| !partition.pauses.room);
+            let unpaused = self
+                .partitions
+                .iter_mut()
+                .filter(|(_, partition)| !partition.pauses.room && !partition.pauses.letters);
             // The fullest has the most records; bytes decide between equals.
             let fullest = unpaused.max_by_key(|(_, partition)| (partition.queued, partition.queued_bytes));
             if let Some((id, partition)) = fullest {
@@ -195,7 +201,8 @@ impl<R: Clone> Machine<R> {
     /// The bytes of one partition that may wait while its dead letters cannot be written.
     fn share_of_bytes(&self) -> usize {
         let most = self.room.most.bytes;
-        most.checked_div(self.partitions.len().max(2)).unwrap_or(most)
+        let share = most.checked_div(self.partitions.len().max(2)).unwrap_or(most);
+        share.max(most / MOST_SHARES_OF_BYTES).max(1)
     }
 
     pub(super) fn is_open(&self) -> bool {

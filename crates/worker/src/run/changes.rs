@@ -11,7 +11,7 @@ use offtake::{
 };
 use tokio::task::{JoinError, JoinSet};
 
-use super::{AFTER_ERROR, Loaded, Runner, letters::DeadLetterWriter, transaction::is_mark};
+use super::{AFTER_ERROR, Loaded, Runner, transaction::is_mark};
 use crate::{
     Event, StopReason, StoppedPartition, clock,
     dead_letters::Origin,
@@ -41,6 +41,9 @@ enum HandoverPhase {
     /// before, until this time.
     LastCommit { ends_by: Instant },
 }
+
+/// How long no letter could be written before a handover no longer waits for them.
+const HOPELESS_AFTER: Duration = Duration::from_secs(5);
 
 /// The most time reserved for the commit. It is a tenth of the time for the handover, but no more than this.
 const MOST_FOR_COMMIT: Duration = Duration::from_secs(5);
@@ -364,7 +367,8 @@ impl Runner {
             return self.hand_over(&partitions, Event::Lost);
         }
         // The next owner writes letters that cannot be written here.
-        let is_hopeless = self.letters.as_ref().is_some_and(DeadLetterWriter::are_hopeless);
+        let is_hopeless =
+            self.letters.as_ref().is_some_and(|letters| letters.are_hopeless_for(now, HOPELESS_AFTER));
         let is_drained =
             self.machine.are_idle(&partitions) || (is_hopeless && self.machine.run_nothing(&partitions));
         let (ends_by, is_last) = match handing.phase {

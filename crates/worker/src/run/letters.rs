@@ -33,6 +33,8 @@ pub(super) struct DeadLetterForm {
     headers: DeadLetterHeaders,
     group: String,
     wall: WallClock,
+    /// Whether their topics are of another cluster than the consumer's.
+    is_elsewhere: bool,
 }
 
 impl DeadLetterForm {
@@ -41,6 +43,7 @@ impl DeadLetterForm {
         retries: &[RetryTopic],
         group: String,
         wall: WallClock,
+        is_elsewhere: bool,
     ) -> Result<Self, Error> {
         let dead_letters = [("of dead letters", letters.topic.as_str())].into_iter();
         let topics = dead_letters.chain(retries.iter().map(|topic| ("for retries", topic.name.as_str())));
@@ -50,7 +53,7 @@ impl DeadLetterForm {
             checked.map_err(|error| Error::new(ErrorKind::Config, wrong(error)))?;
         }
         let (dead_letters, headers) = (letters.topic.clone(), letters.headers);
-        Ok(Self { dead_letters, retries: retries.to_vec(), headers, group, wall })
+        Ok(Self { dead_letters, retries: retries.to_vec(), headers, group, wall, is_elsewhere })
     }
 
     /// The letter of a record.
@@ -76,11 +79,11 @@ impl DeadLetterForm {
         }
     }
 
-    /// All topics that letters are written to.
+    /// The topics of the consumer's cluster that letters are written to.
     pub(super) fn topics(&self) -> impl Iterator<Item = (DeadLetterTarget, &str)> {
         let retries = (0..self.retries.len()).map(DeadLetterTarget::Retry);
         let all = std::iter::once(DeadLetterTarget::DeadLetters).chain(retries);
-        all.filter_map(|to| Some((to, self.topic(to)?)))
+        all.filter(|_| !self.is_elsewhere).filter_map(|to| Some((to, self.topic(to)?)))
     }
 }
 
@@ -107,8 +110,8 @@ struct Destination {
     on_their_way: usize,
     /// When the last of its letters was written, or the first of these was begun.
     progress: Instant,
-    /// Whether its last letter could not be written, or it does not exist.
-    is_unwritable: bool,
+    /// Since when nothing could be written to it, or it is known not to exist.
+    unwritable_since: Option<Instant>,
     /// When that was last reported.
     reported: Option<Instant>,
     /// When it was last reported that no letter is acknowledged.
@@ -117,8 +120,13 @@ struct Destination {
 
 impl Destination {
     fn new(now: Instant) -> Self {
-        let (reported, reported_as_stalled) = (None, None);
-        Self { on_their_way: 0, progress: now, is_unwritable: false, reported, reported_as_stalled }
+        Self {
+            on_their_way: 0,
+            progress: now,
+            unwritable_since: None,
+            reported: None,
+            reported_as_stalled: None,
+        }
     }
 
     /// Whether that its letters cannot be written is to be reported now: at once, and then again after a while.
@@ -220,8 +228,9 @@ impl DeadLetterWriter {
                 Some(asked) = self.asked.join_next() => {
                     if let Ok(Some((to, error))) = asked {
                         let destination = self.destination(to);
-                        destination.is_unwritable = true;
-                        if destination.is_to_be_reported(clock::now()) {
+                        let now = clock::now();
+                        destination.unwritable_since.get_or_insert(now);
+                        if destination.is_to_be_reported(now) {
                             return DeadLetterEvent::Unwritable(will_be_written_again(to, &error));
                         }
                     }
@@ -237,16 +246,16 @@ impl DeadLetterWriter {
         let (now, destination) = (clock::now(), self.destination(to));
         match error {
             None => {
-                (destination.progress, destination.is_unwritable) = (now, false);
+                (destination.progress, destination.unwritable_since) = (now, None);
                 None
             }
             Some(error) if may_be_written_later(error) => {
-                destination.is_unwritable = true;
+                destination.unwritable_since.get_or_insert(now);
                 destination.is_to_be_reported(now).then(|| will_be_written_again(to, error))
             }
             // The partition stops, which is reported.
             Some(error) if error.kind() == ErrorKind::Authorization => {
-                destination.is_unwritable = true;
+                destination.unwritable_since.get_or_insert(now);
                 None
             }
             // The error is about the record itself.
@@ -269,7 +278,10 @@ impl DeadLetterWriter {
         let stalled = |(to, destination): (&DeadLetterTarget, &mut Destination)| {
             let is_late =
                 destination.on_their_way > 0 && now >= clock::later(destination.progress, STALLED_AFTER);
-            if !is_late || destination.is_unwritable || !is_due(&mut destination.reported_as_stalled, now) {
+            if !is_late
+                || destination.unwritable_since.is_some()
+                || !is_due(&mut destination.reported_as_stalled, now)
+            {
                 return None;
             }
             let topic = form.topic(*to)?;
@@ -299,8 +311,16 @@ impl DeadLetterWriter {
 
     /// Whether letters are in flight, and all of them go to destinations where nothing can be written, as far as known.
     pub(super) fn are_hopeless(&self) -> bool {
+        self.are_hopeless_for(clock::now(), Duration::ZERO)
+    }
+
+    /// Whether that has been so for this long: a letter that failed alone says little about the next one.
+    pub(super) fn are_hopeless_for(&self, now: Instant, long: Duration) -> bool {
+        let is_unwritable = |destination: &Destination| {
+            destination.unwritable_since.is_some_and(|since| now >= clock::later(since, long))
+        };
         let mut goals = self.destinations.values().filter(|destination| destination.on_their_way > 0);
-        !self.written.is_empty() && goals.all(|destination| destination.is_unwritable)
+        !self.written.is_empty() && goals.all(is_unwritable)
     }
 
     /// Closes the producer. Letters not written by then are given up, and their records are not finished.

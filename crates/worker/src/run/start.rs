@@ -59,7 +59,11 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
     };
     let group = config.group_id.clone().unwrap_or_default();
     let form = match &dead_letters {
-        Some(letters) => Some(DeadLetterForm::new(letters, &options.retry.topics, group.clone(), wall)?),
+        Some(letters) => {
+            let is_elsewhere = letters.options.is_of_another_cluster(&config);
+            let retries = &options.retry.topics;
+            Some(DeadLetterForm::new(letters, retries, group.clone(), wall, is_elsewhere)?)
+        }
         None => None,
     };
     let mut consumer = consumer.build().await?;
@@ -173,6 +177,10 @@ fn check(
         not(
             reads(topic) && is_here,
             &format!("`{topic}` is read, and would get the dead letters of its own records"),
+        );
+        not(
+            !is_here && !retries.is_empty(),
+            "retry topics are read in the consumer's cluster, and the dead letters' producer would write to them in another: leave out its `bootstrap.servers`",
         );
         for pattern in patterns.iter().filter(|pattern| is_here && matches(pattern, topic)) {
             let text = format!(

@@ -362,3 +362,23 @@ async fn letters_to_another_cluster_may_have_a_topic_that_the_pattern_matches() 
     assert!(running.stop().await.is_clean());
     assert_eq!((letters(&cluster).len(), letters(&elsewhere).len()), (0, 3));
 }
+
+/// Whether their topic exists is a matter of that cluster.
+#[tokio::test(start_paused = true)]
+async fn letters_to_another_cluster_are_waited_for_at_the_end() {
+    let (here, elsewhere) = (cluster().await, cluster().await);
+    elsewhere.create_topic("theirs.dlq", 2).unwrap();
+    elsewhere.inject(FaultRule::on(ApiKey::Produce, Fault::Delay(secs(1))).topic("theirs.dlq"));
+    let told = format!("elsewhere:{}", elsewhere.port(1).unwrap());
+    let letters_to = dead_letters_to("theirs.dlq", &elsewhere).property("bootstrap.servers", told);
+    let worker = worker(&here).order(Order::Unordered).dead_letters(letters_to);
+    let running = Running::start(worker, |record, _| async move {
+        if record.offset() == RECORDS - 1 { Err(Failure::poison("no")) } else { Ok(()) }
+    });
+    running
+        .until("they are on their way", |running| running.handle.metrics().writing_dead_letters == 3)
+        .await;
+    let summary = running.stop().await;
+    assert!(summary.is_clean() && summary.dead_lettered == 3, "{summary:?}");
+    assert_eq!(committed_offsets(&here).await, everything());
+}

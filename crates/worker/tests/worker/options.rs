@@ -86,6 +86,13 @@ async fn invalid_options_are_refused_in_one_sentence() {
             "the pattern `orders.*` matches `orders.dlq`",
         ),
         (Worker::new(plain()).subscribe(["^orders-"]), "subscribe_patterns"),
+        (
+            of_orders(plain())
+                .order(Order::Unordered)
+                .dead_letters(DeadLetters::to("d").property("bootstrap.servers", "elsewhere:1"))
+                .retry(Retry::never().then_topics([("r", secs(1))])),
+            "leave out its `bootstrap.servers`",
+        ),
         (Worker::new(plain()).subscribe_patterns(["("]), "`(` is not a valid regular expression"),
     ] {
         let said = refusal(worker).await;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use offtake_broker::{ApiKey, Cluster, Fault, FaultRule, NewRecord};
+use offtake_broker::{ApiKey, Cluster, Fault, FaultRule, NewRecord, Rewrite};
 use offtake_worker::{Attempt, Error, Event, Failure, Worker};
 
 use crate::support::*;
@@ -389,4 +389,39 @@ async fn letters_to_a_topic_that_is_missing_do_not_hold_up_a_handover() {
         assert!(before.elapsed() < secs(10), "{protocol}: {:?}", before.elapsed());
         assert!(a.stop().await.is_clean() && b.stop().await.is_clean());
     }
+}
+
+/// One that failed long enough ago to be written by now says nothing about others that are on their way.
+#[tokio::test(start_paused = true)]
+async fn a_handover_waits_for_letters_on_their_way_after_one_has_failed() {
+    let cluster = cluster().await;
+    let rule =
+        cluster.inject(FaultRule::on(ApiKey::Produce, Rewrite::partitions_fail(-1)).topic("orders.dlq"));
+    let handler = |record: offtake::OwnedRecord, _| async move {
+        if record.offset() == 7 {
+            tokio::time::sleep(Duration::from_millis(if record.partition() == 0 { 0 } else { 500 })).await;
+            return Err(Failure::poison("no"));
+        }
+        Ok(())
+    };
+    let worker = || with_protocol(&cluster, "range").dead_letters(dead_letters(&cluster));
+    let a = Running::start(worker(), handler);
+    let has_failed = |running: &Running| {
+        let is_told =
+            |event: &Event| matches!(event, Event::Error(error) if error.to_string().contains("again"));
+        running.events().iter().any(is_told)
+    };
+    a.until("one could not be written", has_failed).await;
+    cluster.withdraw(rule);
+    let slow = Fault::Delay(Duration::from_millis(1500));
+    cluster.inject(FaultRule::on(ApiKey::Produce, slow).topic("orders.dlq"));
+    a.until("others are on their way", |a| a.handle.metrics().writing_dead_letters >= 2).await;
+    let b = Running::start(worker(), handler);
+    tokio::time::sleep(secs(60)).await;
+    assert!(a.stop().await.is_clean() && b.stop().await.is_clean());
+    let mut copies = BTreeMap::<_, usize>::new();
+    for letter in letters(&cluster) {
+        *copies.entry(header(&letter, "original_partition").unwrap()).or_default() += 1;
+    }
+    assert_eq!((copies["1"], copies["2"]), (1, 1), "{copies:?}");
 }

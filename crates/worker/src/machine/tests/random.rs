@@ -302,8 +302,8 @@ impl Arena {
         assert!(self.world.running.len() <= options.concurrency, "seed {seed}");
         let mut most = options.queue + POLL + options.concurrency * self.world.machine.batch;
         if self.world.machine.has_dead_letters {
-            // What was set aside comes back in one piece.
-            most += options.queue + POLL;
+            // What is set aside: the queue as it was when letters began to fail, and a share of each partition after that.
+            most += options.queue + PARTITIONS as usize * (options.queue.max(8) / 2 + POLL);
         }
         let metrics = self.world.machine.metrics();
         assert!(metrics.queued <= most, "seed {seed}: {} wait, of {most}", metrics.queued);

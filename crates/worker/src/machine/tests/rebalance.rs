@@ -470,3 +470,22 @@ fn nothing_of_a_retry_topic_is_read_before_it_is_known_where_it_begins() {
     world.drain();
     assert!(world.paused.is_empty());
 }
+
+/// It is read again from where it began, and delivers nothing before it is there.
+#[test]
+fn a_partition_that_starts_over_stays_paused_until_it_is_loaded() {
+    let mut world = World::new(Options { concurrency: 1, queue: 8, ..options() });
+    world.assign([0]);
+    world.receive(0, 0, &[None; 9]);
+    world.done(0);
+    let commits = world.machine.take_commit(world.now, None);
+    world.machine.commit_ended(&commits, |_| false);
+    let begun = world.machine.start_over(&commits);
+    world.drain();
+    assert!(world.paused.contains(&partition(0)));
+    for (id, _, _) in begun {
+        world.machine.loaded(world.now, id, None);
+    }
+    world.drain();
+    assert!(world.paused.is_empty() && world.machine.metrics().queued == 0);
+}

@@ -288,3 +288,70 @@ fn a_probe_that_says_nothing_is_followed_by_another_and_not_as_fast_as_can_be() 
     world.pass(Duration::from_millis(100));
     assert_eq!(world.running.len(), 1);
 }
+
+fn poison_all(world: &mut World) {
+    while let Some(offset) = world.offsets().first().copied() {
+        world.fail(offset, Poison);
+    }
+}
+
+/// No letter can be written for now.
+fn none_is_written(world: &mut World) {
+    for (letter, _) in std::mem::take(&mut world.letters) {
+        let error = offtake::Error::new(offtake::ErrorKind::Timeout, "not now");
+        world.machine.letter_ended(world.now, letter, Err(error));
+    }
+    world.drain();
+}
+
+#[test]
+fn a_partition_that_is_set_aside_is_not_the_fullest() {
+    let mut world = World::with(Options { concurrency: 100, queue: 40, ..options() }, 1, true);
+    world.assign([0, 1, 2, 3]);
+    world.receive(0, 0, &[None; 30]);
+    poison_all(&mut world);
+    none_is_written(&mut world);
+    world.machine.owns(false); // so that what follows waits
+    world.receive(1, 100, &[None; 20]);
+    world.receive(2, 200, &[None; 10]);
+    assert_eq!(world.paused.iter().collect::<Vec<_>>(), [&partition(0), &partition(1)]);
+}
+
+/// Also if letters of several partitions are on their way when the first of them fail.
+#[test]
+fn partitions_whose_letters_cannot_be_written_leave_room_for_the_others() {
+    for queue_bytes in [usize::MAX, 300] {
+        let options = Options { concurrency: 100, queue: 40, queue_bytes, ..options() };
+        let mut world = World::with(options, 1, true);
+        world.assign(0..10);
+        for index in 0..3 {
+            for poll in 0..3 {
+                if !world.paused.contains(&partition(index)) {
+                    world.receive(index, 10 * poll, &[None; 10]);
+                    poison_all(&mut world);
+                }
+            }
+            none_is_written(&mut world);
+        }
+        for (at, count) in [(0, 5), (5, 10), (15, 10)] {
+            for index in 3..10 {
+                assert!(!world.paused.contains(&partition(index)), "{index} is paused");
+                world.receive(index, at, &vec![None; count]);
+                while let Some(offset) = world.offsets().first().copied() {
+                    world.done(offset);
+                }
+            }
+        }
+        let queued = world.machine.metrics().queued;
+        assert!((30..=60).contains(&queued), "{queued}");
+        // All of them are written at last.
+        while world.machine.metrics().queued > 0 {
+            world.pass(Duration::from_secs(60));
+            for (letter, _) in std::mem::take(&mut world.letters) {
+                world.machine.letter_ended(world.now, letter, Ok((TopicPartition::new("dlq", 0), None)));
+            }
+            world.drain();
+        }
+        assert!(world.paused.is_empty());
+    }
+}
