@@ -69,6 +69,21 @@ mod tests {
     }
 
     #[test]
+    fn the_sizes_of_the_socket_buffers_are_those_of_the_configuration() {
+        for sizes in [(Some(4096), Some(8192)), (None, None)] {
+            let (send_buffer, receive_buffer) = sizes;
+            let config = ClientConfig { send_buffer, receive_buffer, ..ClientConfig::default() };
+            let connections = config.connections(1 << 20, 1).unwrap();
+            let bytes = |size: Option<u32>| size.map(|bytes| bytes as usize);
+            assert_eq!(
+                (connections.send_buffer, connections.receive_buffer),
+                (bytes(send_buffer), bytes(receive_buffer))
+            );
+            assert_eq!((connections.max_frame, connections.seed), (1 << 20, 1));
+        }
+    }
+
+    #[test]
     fn connections_are_idle_for_as_long_as_they_may_be_and_for_ever_without_a_limit() {
         for (limit, expected) in
             [(Some(Duration::from_secs(7)), Duration::from_secs(7)), (None, Duration::MAX)]

@@ -75,6 +75,23 @@ mod tests {
         assert_eq!(nearest("group_protocol", names), Some("group.protocol"));
     }
 
+    /// Short names are others sooner: `ack` might mean anything.
+    #[test]
+    fn what_differs_by_more_than_its_length_allows_is_another_name() {
+        for (wanted, name, is_near) in [
+            ("ack", "acks", false),
+            ("ackz", "acks", true),
+            ("akcz", "acks", false),
+            ("retries.max.xy", "retries.max.zz", true),
+            ("abcdefghijx", "abcdefghijk", true),
+            ("abcdefghixy", "abcdefghijk", false),
+            ("abcdefghijxy", "abcdefghijkl", true),
+            ("abcdefghixyz", "abcdefghijkl", false),
+        ] {
+            assert_eq!(nearest(wanted, [name]).is_some(), is_near, "{wanted} for {name}");
+        }
+    }
+
     #[test]
     fn a_name_that_is_unlike_any_has_none() {
         let names = ["debug", "client.id", "group.id", "ssl.keystore.key"];
