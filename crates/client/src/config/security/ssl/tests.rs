@@ -149,3 +149,18 @@ fn files_are_read_for_connections_that_are_encrypted() {
     assert!(plain.build_tls().unwrap().is_none());
     assert_eq!(plain.tls_conflict(), None);
 }
+
+/// They are named in the log, so that nobody believes to be safe by them.
+#[test]
+fn properties_without_effect_under_the_protocol_are_known() {
+    let settings =
+        [("ssl.ca.location", "/ca.pem"), ("sasl.username", "alice"), ("https.ca.location", "/ca.pem")];
+    for (protocol, unused) in [
+        (SecurityProtocol::Plaintext, &["https.ca.location", "sasl.username", "ssl.ca.location"][..]),
+        (SecurityProtocol::Ssl, &["https.ca.location", "sasl.username"]),
+        (SecurityProtocol::SaslPlaintext, &["ssl.ca.location"]),
+        (SecurityProtocol::SaslSsl, &[]),
+    ] {
+        assert_eq!(SecurityConfig { protocol, ..ssl(&settings) }.unused(), unused, "{protocol}");
+    }
+}
