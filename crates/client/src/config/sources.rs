@@ -335,6 +335,18 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_properties_has_a_largest_size() {
+        let path = env::temp_dir().join(format!("offtake-largest-{}.properties", std::process::id()));
+        for (more, is_read) in [(0, true), (1, false)] {
+            let text = format!("bootstrap.servers=b:1\n{}", "#".repeat(LARGEST_FILE as usize - 22 + more));
+            std::fs::write(&path, text).unwrap();
+            let config = ClientConfig::from_file(&path);
+            assert_eq!(config.is_ok(), is_read, "{:?}", config.err());
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
     fn sizes_of_socket_buffers_under_the_names_of_librdkafka() {
         let mut config = ClientConfig::default();
         for (value, expected) in [("4096", Some(4096)), ("0", None)] {
