@@ -189,19 +189,22 @@ mod tests {
         let (notes, mut told) = mpsc::unbounded_channel();
         let (ask, stop) = watch::channel(false);
         let member = Member { index: 0, name: "m".to_owned(), source: source.clone(), notes, stop };
-        let member = tokio::spawn(member.run());
-        let mut done = Vec::new();
-        while let Some(note) = told.recv().await {
-            match note {
-                Note::Processed { offset, .. } | Note::GivenUp { offset, .. } => done.push(offset),
-                Note::Problem { message, .. } if message.contains("written again") => {
-                    assert!(message.contains(DEAD_LETTERS), "{message}");
-                    ask.send_replace(true);
+        let ran = async {
+            let mut done = Vec::new();
+            while let Some(note) = told.recv().await {
+                match note {
+                    Note::Processed { offset, .. } | Note::GivenUp { offset, .. } => done.push(offset),
+                    Note::Problem { message, .. } if message.contains("written again") => {
+                        assert!(message.contains(DEAD_LETTERS), "{message}");
+                        ask.send_replace(true);
+                    }
+                    _ => {}
                 }
-                _ => {}
             }
-        }
-        member.await.unwrap().unwrap();
+            done
+        };
+        let (ended, done) = tokio::join!(member.run(), ran);
+        ended.unwrap();
         assert_eq!(done, [0]);
         let reader = Consumer::builder(source.bootstrap()).group(GROUP).build().await.unwrap();
         let partition = TopicPartition::new(ORDERS, 0);
