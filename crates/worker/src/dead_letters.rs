@@ -18,16 +18,16 @@ pub use self::{headers::DeadLetterHeaders, origin::Origin, time::rfc3339};
 /// enabled. The record is finished when its dead letter is acknowledged. A dead letter that cannot be written because its topic
 /// does not exist, or because of the brokers, is written again until it is, after pauses of up to a minute, and
 /// [events](crate::Event::Error) report that. Meanwhile the records ordered after its record wait; and once a partition has used
-/// up its share of the queue with such records, it is paused, while others go on. If a letter is refused, because it is too large or this client may not write it, the
-/// record's partition [stops](crate::StopReason::DeadLetterFailed).
+/// up its share of the queue with such records, it is paused, while others go on. If a dead letter is refused, because it is too
+/// large or this client may not write it, the record's partition [stops](crate::StopReason::DeadLetterFailed).
 ///
 /// The timestamp of a dead letter is the time of writing, because the topic's retention counts from it (`original_timestamp` has
 /// the record's). The dead-letter topic must accept larger records than the source topic, by the size of the headers. A worker
 /// that would read its own dead-letter topic is refused when it starts.
 ///
 /// In a [transactional](crate::Worker::transactional) worker, the transaction's producer writes the dead letter in the
-/// transaction that commits its record. Otherwise a dead letter may be written more than once: if the process died, the partition was lost
-/// or the worker's time ended between acknowledgement and commit, or if no broker confirmed whether it was written.
+/// transaction that commits its record. Otherwise a dead letter may be written more than once: if the process died, the partition
+/// was lost or the worker's time ended between acknowledgement and commit, or if no broker confirmed whether it was written.
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
     pub(crate) topic: String,

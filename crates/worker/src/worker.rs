@@ -324,10 +324,10 @@ impl Worker {
     /// Such a thread cannot be cancelled. Its result does not count once its partition was revoked or lost, or after the
     /// [grace](Self::grace); [`Attempt::cancelled`](crate::Attempt::cancelled) reports that, and the handler should then end
     /// soon. Until it does, it keeps its place among the concurrent handlers, and nothing of its partition begins in this worker.
-    /// Other members wait for it only [for a while](Self::revoke_grace), and for 1 s at most at the end of this worker. If it has not
-    /// ended by then, the order of records with the same key is not kept between it and the next owner. A runtime that is dropped
-    /// waits for its blocking threads: end it with tokio's `Runtime::shutdown_timeout`, or the process with `std::process::exit`,
-    /// if it must not wait for such a handler.
+    /// Other members wait for it only [for a while](Self::revoke_grace), and for 1 s at most at the end of this worker. If it has
+    /// not ended by then, the order of records with the same key is not kept between it and the next owner. A runtime that is
+    /// dropped waits for its blocking threads: end it with tokio's `Runtime::shutdown_timeout`, or the process with
+    /// `std::process::exit`, if it must not wait for such a handler.
     ///
     /// # Errors
     /// Those of [`run`](Self::run).

@@ -364,6 +364,12 @@ async fn a_handler_that_blocks_for_good_does_not_hold_up_the_handover() {
     assert_eq!(done.lock().unwrap().len(), all().len());
 }
 
+fn a_letter_has_failed(running: &Running) -> bool {
+    let is_told =
+        |event: &Event| matches!(event, Event::Error(error) if error.to_string().contains("written again"));
+    running.events().iter().any(is_told)
+}
+
 /// The next owner writes them, if it can.
 #[tokio::test(start_paused = true)]
 async fn letters_to_a_topic_that_is_missing_do_not_hold_up_a_handover() {
@@ -375,12 +381,7 @@ async fn letters_to_a_topic_that_is_missing_do_not_hold_up_a_handover() {
         let worker =
             || with_protocol(&cluster, protocol).dead_letters(dead_letters_to("no.such.dlq", &cluster));
         let a = Running::start(worker(), handler);
-        let has_failed = |running: &Running| {
-            let is_told =
-                |event: &Event| matches!(event, Event::Error(error) if error.to_string().contains("again"));
-            running.events().iter().any(is_told)
-        };
-        a.until("the first could not be written", has_failed).await;
+        a.until("the first could not be written", a_letter_has_failed).await;
         tokio::time::sleep(secs(5)).await;
         assert_eq!(a.handle.metrics().writing_dead_letters, 3);
         let before = tokio::time::Instant::now();
@@ -406,12 +407,7 @@ async fn a_handover_waits_for_letters_on_their_way_after_one_has_failed() {
     };
     let worker = || with_protocol(&cluster, "range").dead_letters(dead_letters(&cluster));
     let a = Running::start(worker(), handler);
-    let has_failed = |running: &Running| {
-        let is_told =
-            |event: &Event| matches!(event, Event::Error(error) if error.to_string().contains("again"));
-        running.events().iter().any(is_told)
-    };
-    a.until("one could not be written", has_failed).await;
+    a.until("one could not be written", a_letter_has_failed).await;
     cluster.withdraw(rule);
     let slow = Fault::Delay(Duration::from_millis(1500));
     cluster.inject(FaultRule::on(ApiKey::Produce, slow).topic("orders.dlq"));
