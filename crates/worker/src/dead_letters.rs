@@ -55,6 +55,9 @@ impl DeadLetters {
     /// Sets a property of the producer, by its Java name. The connection's properties (`bootstrap.servers`, `security.protocol`,
     /// …) are the consumer's unless they are set here. Properties that weaken the producer (`acks`, `enable.idempotence`) are
     /// refused when the worker starts. Dead letters that do not fit into `buffer.memory` wait.
+    ///
+    /// With `bootstrap.servers` of which none is the consumer's, the topic is taken to be in another cluster: then the worker
+    /// does not check whether it reads that topic itself.
     #[must_use]
     pub fn property(mut self, name: &str, value: impl ToString) -> Self {
         self.options.set(name, value);
