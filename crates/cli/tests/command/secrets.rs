@@ -185,7 +185,7 @@ async fn a_secret_that_leads_to_nothing_is_not_shown() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_and_the_keys_of_aws_are_not_shown() {
     let (cluster, folder) = secured().await;
-    let protocol = ["-X", "security.protocol=SASL_PLAINTEXT", "-X", "default.api.timeout.ms=2000", "-X"];
+    let protocol = ["-X", "security.protocol=SASL_PLAINTEXT", "-X", "default.api.timeout.ms=20000", "-X"];
     let aws = ["-X", "sasl.jaas.config=software.amazon.msk.auth.iam.IAMLoginModule required;"];
     let profile = folder.path().join("credentials");
     let keys =
@@ -262,7 +262,7 @@ async fn no_command_shows_a_secret() {
         for (settings, is_right) in [(ACCEPTED[nth % ACCEPTED.len()], true), (IN_VAIN[0], false)] {
             let mut command = asked(&args, &cluster, [Verbosity::Verbose, Verbosity::Trace][nth % 2]);
             WAYS[nth % WAYS.len()].apply(&mut command, settings, folder.path());
-            let of = done(command.args(["-X", "default.api.timeout.ms=2000"]));
+            let of = done(command.args(["-X", "default.api.timeout.ms=20000"]));
             is_kept(&of);
             let ends_well = of.code == Some(0);
             match args.split(' ').next().unwrap_or_default() {
