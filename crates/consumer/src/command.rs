@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_fetch::Charge;
 use offtake_group::{GroupMembership, RevocationId};
 use offtake_machine::{GroupMetadata, GroupOffsets, PartitionInfo, Position, Token, Topic, TopicPartition};
 use regex::Regex;
@@ -140,10 +139,8 @@ pub(crate) enum Command {
         token: Token,
         rewinds: u32,
     },
-    /// The handle is done with these chunks.
-    Freed {
-        chunks: Vec<(TopicPartition, Charge)>,
-    },
+    /// Fetching waits for memory, and the handle has [freed](crate::freed) some.
+    Freed,
     /// Asks for the group metadata under which these may be committed in a transaction, if the partitions are
     /// still owned.
     GroupOffsets {

@@ -31,6 +31,7 @@ use crate::{
     delivery::{Delivery, Opener, PollOutput},
     error::{Error, Result},
     event::Reporter,
+    freed::FreedMemory,
     handle::Handle,
     health::{Health, Vitals},
     inbox::{InboxReceiver, Taken},
@@ -63,6 +64,7 @@ use crate::{
 pub struct Consumer {
     handle: Handle,
     shared: Arc<Shared>,
+    freed: Arc<FreedMemory>,
     listener: ListenerBox,
     reporter: Reporter,
     inbox: InboxReceiver,
@@ -152,6 +154,8 @@ pub(crate) struct ConsumerParts {
     pub(crate) ledgers: Option<Arc<Ledgers>>,
     /// Opens batches ahead of the application.
     pub(crate) opener: Opener,
+    /// What it is done with, for the engine.
+    pub(crate) freed: Arc<FreedMemory>,
 }
 
 impl Consumer {
@@ -175,6 +179,7 @@ impl Consumer {
         Self {
             handle,
             shared,
+            freed: parts.freed,
             listener: ListenerBox(parts.listener),
             reporter: parts.reporter,
             inbox,

@@ -228,6 +228,7 @@ pub mod dial;
 mod engine;
 mod error;
 mod event;
+mod freed;
 mod gauges;
 mod handle;
 mod health;

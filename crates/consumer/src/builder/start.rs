@@ -24,6 +24,7 @@ use crate::{
     delivery::Opener,
     engine::{Engine, EngineParts},
     error::Result,
+    freed::FreedMemory,
     inbox::{self, InboxSender, Taken},
     shared::Shared,
 };
@@ -77,18 +78,20 @@ impl Builder {
 
     /// The parts that the handle and the engine are made of, as configured in the builder.
     pub(crate) fn into_parts(self) -> (Config, ConsumerParts, EngineParts) {
-        let (reporter, ledgers) = (self.reporter, self.ledgers);
+        let (reporter, ledgers, freed) = (self.reporter, self.ledgers, Arc::<FreedMemory>::default());
         let consumer = ConsumerParts {
             listener: self.listener,
             reporter: reporter.clone(),
             ledgers: ledgers.clone(),
             opener: Opener::Nobody,
+            freed: freed.clone(),
         };
         let engine = EngineParts {
             reporter,
             begin_at: self.begin_at,
             assignors: Vec::new(),
             ledgers,
+            freed,
             has_own_thread: false,
             is_replay: false,
         };

@@ -231,9 +231,11 @@ impl Consumer {
     pub(super) fn release_freed(&mut self) {
         let freed = self.delivery.freed();
         if !freed.is_empty() {
-            let chunks = freed.into_iter().map(|chunk| (chunk.partition, chunk.charge)).collect();
-            // The engine, with its budget, may have ended.
-            let _ = self.handle.send(Command::Freed { chunks });
+            let chunks = freed.into_iter().map(|chunk| (chunk.partition, chunk.charge));
+            if self.freed.add(chunks) {
+                // The engine, with its budget, may have ended.
+                let _ = self.handle.send(Command::Freed);
+            }
         }
     }
 

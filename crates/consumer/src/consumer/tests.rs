@@ -65,6 +65,7 @@ struct Engine {
     shared: Arc<Shared>,
     log: Log,
     held: Held,
+    freed: Arc<FreedMemory>,
 }
 
 fn name(partition: &TopicPartition) -> String {
@@ -193,7 +194,12 @@ fn listed((partition, at): (TopicPartition, ListAt)) -> Option<(TopicPartition, 
 }
 
 /// Answers commands as an engine without errors would.
-async fn answers(mut commands: mpsc::UnboundedReceiver<Command>, log: Log, held: Held) {
+async fn answers(
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    log: Log,
+    held: Held,
+    freed: Arc<FreedMemory>,
+) {
     let answer = |deadline: Instant, reply: Option<oneshot::Sender<Result<()>>>| {
         let Some(reply) = reply else { return };
         match held.lock().unwrap().as_mut() {
@@ -257,7 +263,10 @@ async fn answers(mut commands: mpsc::UnboundedReceiver<Command>, log: Log, held:
             Command::GiveBack { partition, from, .. } => {
                 log.say(format!("give back {} from {}", name(&partition), from.offset));
             }
-            Command::Freed { chunks } => log.say(format!("freed {}", chunks.len())),
+            Command::Freed => {
+                log.say(format!("freed {}", freed.take().len()));
+                freed.take_or_await(true);
+            }
             Command::Stop { partition, .. } => log.say(format!("stop {}", name(&partition))),
             Command::Moved { partition, .. } => log.say(format!("moved {}", name(&partition))),
             Command::Abandon { commits } => log.say(format!("abandon, commits: {commits}")),
@@ -285,7 +294,7 @@ fn consumer(build: impl FnOnce(Builder) -> Builder) -> (Consumer, Engine) {
 fn logged(log: Log, build: impl FnOnce(Builder) -> Builder) -> (Consumer, Engine) {
     let (consumer, engine, commanded) = unanswered(log, build);
     #[expect(clippy::disallowed_methods, reason = "a test's own engine")]
-    tokio::spawn(answers(commanded, engine.log.clone(), Arc::clone(&engine.held)));
+    tokio::spawn(answers(commanded, engine.log.clone(), Arc::clone(&engine.held), Arc::clone(&engine.freed)));
     (consumer, engine)
 }
 
@@ -300,10 +309,11 @@ fn unanswered(
     let (commands, commanded) = mpsc::unbounded_channel();
     let (sender, receiver) = inbox::inbox();
     let shared = Arc::new(Shared::new(clock::now()));
-    let held = Held::default();
+    let (held, freed) = (Held::default(), parts.freed.clone());
+    freed.take_or_await(true);
     let vitals = Arc::new(Vitals::new(clock::now(), shared.clone()));
     let consumer = Consumer::new(commands, config.into(), shared.clone(), vitals, parts, receiver);
-    (consumer, Engine { inbox: sender, shared, log, held }, commanded)
+    (consumer, Engine { inbox: sender, shared, log, held, freed }, commanded)
 }
 
 /// A member of the group that owns these partitions, whose listener has been notified of them.

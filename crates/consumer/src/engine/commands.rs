@@ -129,10 +129,9 @@ impl Engine {
             Command::Moved { partition, token, rewinds } => {
                 self.offsets.confirm_rewind(&partition, token, rewinds);
             }
-            Command::Freed { chunks } => {
-                for (partition, charge) in chunks {
-                    self.fetch.release(&partition, charge);
-                }
+            Command::Freed => {
+                let freed = self.freed.take();
+                self.release(freed);
             }
             Command::GroupOffsets { offsets, reply } => {
                 let _ = reply.send(self.group_offsets(now, offsets));

@@ -75,6 +75,8 @@ impl offtake_client::engine::Engine for Engine {
             member.handle_timeout(now);
         }
         self.offsets.handle_timeout(now);
+        let freed = self.freed.take();
+        self.release(freed);
         self.fetch.handle_timeout(now);
         self.answer_lookups(now);
         if self.ownership.revoke_by().is_some_and(|by| by <= now) {

@@ -59,6 +59,7 @@ use crate::{
     config::{Config, IsolationLevel},
     error::{Error, ErrorKind, Result},
     event::{Event, Reporter},
+    freed::{FreedChunk, FreedMemory},
     gauges::PartitionGauges,
     health::{Loss, MembershipState, Vitals},
     inbox::Control,
@@ -113,6 +114,7 @@ enum CloseState {
 pub(crate) struct Engine {
     config: Arc<Config>,
     shared: Arc<Shared>,
+    freed: Arc<FreedMemory>,
     reporter: Reporter,
     seed: u64,
     is_replay: bool,
@@ -170,6 +172,8 @@ pub(crate) struct EngineParts {
     pub(crate) assignors: Vec<Strategy>,
     /// Set for a consumer whose records are finished one by one.
     pub(crate) ledgers: Option<Arc<Ledgers>>,
+    /// What the handle is done with.
+    pub(crate) freed: Arc<FreedMemory>,
     /// Whether nothing but a stopped process keeps the engine from running.
     pub(crate) has_own_thread: bool,
     /// Whether the wall clock only advances from its value at the start.
@@ -194,6 +198,7 @@ impl Engine {
             seed,
             is_replay: parts.is_replay,
             begin_at: parts.begin_at,
+            freed: parts.freed,
             assignors: parts.assignors,
             metadata: Metadata::new(now, config.client.metadata(config.allow_auto_create_topics, seed)),
             coordinator,
@@ -436,10 +441,26 @@ impl Engine {
             }
             return Some((Machine::Offsets, Lane::of(&transmit.request), transmit));
         }
-        let transmit = self.fetch.poll_transmit(now, &cluster)?;
+        let transmit = loop {
+            if let Some(transmit) = self.fetch.poll_transmit(now, &cluster) {
+                break transmit;
+            }
+            let freed = self.freed.take_or_await(self.fetch.waits_for_memory());
+            if freed.is_empty() {
+                return None;
+            }
+            self.release(freed);
+        };
         // The request that ends a session must not wait behind the session's own long poll.
         let lane = if matches!(self.life, CloseState::Closing { .. }) { Lane::Control } else { Lane::Fetch };
         Some((Machine::Fetch, lane, transmit))
+    }
+
+    /// Releases memory that the handle is done with.
+    fn release(&mut self, freed: Vec<FreedChunk>) {
+        for (partition, charge) in freed {
+            self.fetch.release(&partition, charge);
+        }
     }
 
     pub(crate) fn vitals(&self) -> Arc<Vitals> {

@@ -61,6 +61,15 @@ impl Fetcher {
             .map(|(broker, _)| *broker)
     }
 
+    /// Whether something is not fetched until [`release`](Self::release) frees memory.
+    pub fn waits_for_memory(&self) -> bool {
+        let allowance = self.allowance();
+        self.nodes.values().any(|node| {
+            let is_refused = || node.call.in_flight().is_none() && !allowance.admits(node.wanted.len());
+            !node.over_share.is_empty() || !node.wanted.is_empty() && is_refused()
+        })
+    }
+
     fn allowance(&self) -> Allowance {
         self.allowance_after(0)
     }

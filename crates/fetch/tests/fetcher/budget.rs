@@ -78,6 +78,7 @@ fn p2_a_slow_reader_stops_the_fetching_and_each_release_lets_it_go_on() {
     assert!((30_000..=50_000).contains(&rig.fetcher.memory_held()), "{}", rig.fetcher.memory_held());
     let wakes = rig.poll_timeout();
     assert_eq!(wakes, None, "room is made by the reader, not by a timer");
+    assert!(rig.fetcher.waits_for_memory());
     let taken: Vec<_> = std::iter::from_fn(|| rig.fetcher.take()).collect();
     rig.silent();
     let mut taken = taken.into_iter();
@@ -85,6 +86,7 @@ fn p2_a_slow_reader_stops_the_fetching_and_each_release_lets_it_go_on() {
         rig.fetcher.release(&chunk.partition, chunk.charge);
     }
     assert_eq!(rig.ask().asks(), [format!("a-0@{next}")]);
+    assert!(!rig.fetcher.waits_for_memory(), "a request is in flight");
     for chunk in taken {
         rig.fetcher.release(&chunk.partition, chunk.charge);
     }
@@ -186,8 +188,10 @@ fn i12_a_partition_left_out_for_memory_does_not_wait_for_the_long_poll_of_others
 
     // As soon as there is memory again the partition is requested, and with no partition left out the broker
     // may wait.
+    assert!(rig.fetcher.waits_for_memory());
     rig.fetcher.release(&tp("a", 0), charge);
     let asked = rig.ask();
+    assert!(!rig.fetcher.waits_for_memory());
     assert_eq!((asked.asks(), asked.request.max_wait_ms), (vec!["a-0@1".to_owned()], 500));
     rig.answer_late(&asked, response(7, vec![]));
     rig.ask();

@@ -191,8 +191,13 @@ impl Crowd {
         let Some(chunk) = reading.queue.pop_front() else { return false };
         assert_eq!(chunk.fetch_offset, reading.delivered, "neither hole nor repeat (SAFE3)");
         reading.delivered = chunk.next.offset;
+        let (waits, timeout) = (self.rig.fetcher.waits_for_memory(), self.rig.fetcher.poll_timeout());
         self.rig.fetcher.release(&chunk.partition, chunk.charge);
         drop(chunk);
+        if !waits {
+            assert!(self.rig.sent().is_none(), "nothing waited for memory");
+            assert_eq!(self.rig.fetcher.poll_timeout(), timeout);
+        }
         self.drain();
         true
     }

@@ -325,3 +325,46 @@ fn k2_j1_an_error_of_a_partition_is_told_and_what_stops_it_comes_in_its_turn() {
     assert!(matches!(&refused[..], [only] if only.starts_with("Control(Failed(")), "{refused:?}");
     assert_eq!(told(offtake_fetch::PartitionError::NoProgress { offset: 5 }), ["failed orders-0"]);
 }
+
+/// What the handle has read is free when the engine next runs; it is woken for it only if nothing can be fetched without.
+#[test]
+fn i12_the_handle_wakes_the_engine_for_freed_memory_only_while_fetching_waits_for_it() {
+    let (mut engine, now) = engine(|builder| builder.property("fetch.buffer.max.bytes", "100000"));
+    let freed = Arc::clone(&engine.freed);
+    let mut fetch = engine.reads(now, &[0]);
+    let mut offset = 5;
+    // The chunk of a response, and the next request, if there is one.
+    let mut goes_on = |engine: &mut Engine, fetch: &Sent| {
+        let mut batch = BatchBuilder::new(offset);
+        batch.push(1, None, Some(&[b'v'; 40_000]), &[]);
+        offset += 1;
+        let records = Some(batch.build().unwrap());
+        let data = PartitionData {
+            high_watermark: offset,
+            last_stable_offset: offset,
+            records,
+            ..Default::default()
+        };
+        let answer =
+            Answer { from: Some(BrokerId(1)), version: 17, memory: 0, response: fetched(vec![data]).into() };
+        engine.handle_answer(now, fetch.tag, Ok(answer));
+        let chunk = std::iter::from_fn(|| engine.poll_output(now)).find_map(|output| match output {
+            Output::Data(Data::Records(chunk)) => Some((chunk.partition, chunk.charge)),
+            _ => None,
+        });
+        (chunk.expect("records"), engine.sends(now).pop())
+    };
+    let (first, next) = goes_on(&mut engine, &fetch);
+    fetch = next.expect("there is room for more");
+    assert!(!freed.add([first]), "a request is under way");
+    engine.handle_timeout(now);
+    assert_eq!(engine.fetch.memory_held(), 0);
+    let (second, next) = goes_on(&mut engine, &fetch);
+    let (third, next) = goes_on(&mut engine, &next.unwrap());
+    assert!(next.is_none() && engine.poll_timeout().is_none_or(|at| at > now));
+    assert!(freed.add([second]) && !freed.add([third]), "it is woken once");
+    engine.handle_command(now, Command::Freed);
+    let [fetch] = engine.sends(now).try_into().ok().unwrap();
+    assert!(matches!(fetch.request, Request::Fetch(_)));
+    assert_eq!(engine.fetch.memory_held(), 0);
+}
