@@ -34,7 +34,9 @@ fn start_thread(name: &str, engine: impl Future<Output = ()> + Send + 'static) -
         .map_err(|error| cannot("runtime", error))?;
     thread::Builder::new()
         .name(name.to_owned())
-        .spawn(move || runtime.block_on(engine))
+        // As a task among those of the connections it runs as soon as one of these has an answer. What `block_on` itself runs would
+        // only do so after a look at all sockets.
+        .spawn(move || drop(runtime.block_on(runtime.spawn(engine))))
         .map_err(|error| cannot("thread", error))?;
     Ok(())
 }
