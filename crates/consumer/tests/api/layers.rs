@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use regex::Regex;
 
 /// From top to bottom.
-const ORDER: [&str; 34] = [
+const ORDER: [&str; 35] = [
     "builder",
     "consumer",
     "next",
@@ -19,6 +19,7 @@ const ORDER: [&str; 34] = [
     "view",
     "command",
     "inbox",
+    "freed",
     "committing",
     "ledgers",
     "passed",
