@@ -2,8 +2,8 @@
 //! stopped and restarted: whatever happens, the copy has each record once.
 //!
 //! Members are processes. Records that they did not commit are delivered again, and a member that lost its producer is
-//! started again, as a service is. With `OFFTAKE_CHAOS=full` each job runs for ten minutes, or for
-//! `OFFTAKE_COPY_SECONDS`.
+//! started again, as a service is. With `OFFTAKE_CHAOS=full` each job runs for ten minutes, or for as many seconds as
+//! `OFFTAKE_COPY_SECONDS` says (`scripts/test full`: 180).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
