@@ -298,6 +298,22 @@ mod tests {
     }
 
     #[test]
+    fn safe1_where_an_application_sought_before_its_member_knew_the_topic_it_goes_in_the_next_one() {
+        // The plan of seed 26152606: the member had no metadata until the topic had been created again.
+        let asks =
+            |forged: Forged, api: i16| forged.tell(What::Request { broker: 1, api, client: M1.to_string() });
+        let kept = What::Sought { who: M1, at: orders(), to: 7, epoch: 0 };
+        let seeks = asks(Forged::begun().revoked(M0).joins(M1, 2).tell(kept), 3);
+        let reads = |forged: Forged| forged.recreated().written(0..20, 1).wait(5).reads(M1, 7..20, 1);
+        reads(seeks.clone()).commits(M1, 20).holds();
+        // It had seen the topic, and sought in that one.
+        reads(asks(seeks.clone(), 23)).commits(M1, 20).is_found("SAFE1");
+        // What comes after that is due.
+        let skips = seeks.recreated().written(0..20, 1).wait(5).handed(M1, 7..20, 1).processed(M1, 8..20, 1);
+        skips.commits(M1, 20).is_found("SAFE1");
+    }
+
+    #[test]
     fn safe1_an_application_that_seeks_without_having_heard_of_a_cut_skips_what_lies_before() {
         let cut = || Forged::begun().truncated(5).wait(5).written(5..12, 1);
         let seeks = |forged: Forged| forged.tell(What::Sought { who: M0, at: orders(), to: 10, epoch: -1 });

@@ -52,7 +52,7 @@ pub(super) struct Reader {
     /// It has surely read beyond records from before this many cuts.
     pub(super) beyond: usize,
     /// Where its application sought, with a kept epoch, until a record is handed out from there.
-    sought: Option<i64>,
+    pub(super) sought: Option<i64>,
     /// It was told that the log was cut below this position, either the sought one or the previous one.
     told_there: bool,
     /// Revoked, and not requested anew: later reports about it do not concern the next ownership.

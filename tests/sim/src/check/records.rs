@@ -27,6 +27,9 @@ use crate::{
 
 /// A member cannot learn its start position before it sends this.
 const OFFSET_FETCH: i16 = 9;
+/// What only leaders are asked: Fetch, ListOffsets and OffsetForLeaderEpoch. Before its first such request a member may not have seen the
+/// metadata, and so not know which topic has a name.
+const OF_LEADERS: [i16; 3] = [1, 2, 23];
 /// This long after its start a member knows the topics it subscribed to.
 pub(super) const KNOWS_TOPICS: Duration = Duration::from_secs(2);
 
@@ -37,6 +40,8 @@ pub(super) struct Records {
     pub(super) awake: BTreeMap<Who, Duration>,
     /// Those that have surely had an answer, as they asked for more than what a client asks for first.
     answered: BTreeSet<Who>,
+    /// Those that have asked a leader for something.
+    asked_leaders: BTreeSet<Who>,
     /// The topics each is subscribed to, if not all; below, since when, for topics added later.
     subscribed: BTreeMap<Who, BTreeSet<Arc<str>>>,
     pub(super) subscribed_since: BTreeMap<(Who, Arc<str>), Duration>,
@@ -91,6 +96,11 @@ impl Records {
             && self.answered.insert(who)
         {
             self.awake.insert(who, at);
+        }
+        if let What::Request { api, client, .. } = &event.what
+            && OF_LEADERS.contains(api)
+        {
+            self.asked_leaders.extend(Who::parse(client));
         }
         match &event.what {
             What::Started { who } => {
@@ -237,6 +247,13 @@ impl Records {
                     (of.leader_epoch, of.checked, of.begin, of.blind, of.rewound) =
                         (-1, 0, None, false, None);
                     (of.set_back, of.passed_by_name) = (None, None);
+                }
+                // Where an application sought before its member knew any topic of that name, it goes in the one that has the name then.
+                for ((who, place), reader) in &self.readers {
+                    if place.topic == *topic && !self.asked_leaders.contains(who) && reader.sought.is_some() {
+                        let of = self.groups.entry(place.clone()).or_default();
+                        of.begin = of.begin.max(reader.sought);
+                    }
                 }
             }
             What::Forgotten => {
