@@ -129,10 +129,8 @@ impl Engine {
             Command::Moved { partition, token, rewinds } => {
                 self.offsets.confirm_rewind(&partition, token, rewinds);
             }
-            Command::Freed => {
-                let freed = self.freed.take();
-                self.release(freed);
-            }
+            // It only wakes the engine, which counts what is freed whenever it runs.
+            Command::Freed => {}
             Command::GroupOffsets { offsets, reply } => {
                 let _ = reply.send(self.group_offsets(now, offsets));
             }
