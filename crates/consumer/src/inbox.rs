@@ -340,8 +340,7 @@ impl Queues {
 
 /// Removes messages that later ones make redundant, and repeated errors.
 fn coalesce_control(queue: &mut VecDeque<Control>) {
-    let (mut looks, mut wakes, mut says_what_is_owned, mut errors) = (false, false, false, 0_usize);
-    let mut recovers = false;
+    let (mut looks, mut wakes, mut says_what_is_owned, mut recovers) = (false, false, false, false);
     let mut kept: Vec<Control> = mem::take(queue)
         .into_iter()
         .rev()
@@ -358,8 +357,7 @@ fn coalesce_control(queue: &mut VecDeque<Control>) {
             }
             Control::Failed(_) => {
                 recovers = false;
-                errors = errors.saturating_add(1);
-                errors <= MAX_ERRORS
+                true
             }
             Control::Recovered => !mem::replace(&mut recovers, true),
             Control::PollIntervalExceeded(_) | Control::Close { .. } => true,
@@ -376,7 +374,23 @@ fn coalesce_control(queue: &mut VecDeque<Control>) {
         }
         _ => true,
     });
+    drop_oldest_errors(&mut kept);
     *queue = kept.into();
+}
+
+/// Drops the oldest errors beyond [`MAX_ERRORS`]. Every `poll` returns the last fatal one, so that stays, however old it is.
+fn drop_oldest_errors(queue: &mut Vec<Control>) {
+    let is_error = |control: &Control| matches!(control, Control::Failed(_));
+    let is_fatal = |control: &Control| matches!(control, Control::Failed(error) if error.is_fatal());
+    let mut excess = queue.iter().filter(|control| is_error(control)).count().saturating_sub(MAX_ERRORS);
+    let last_fatal = queue.iter().rposition(is_fatal);
+    let mut index = 0_usize;
+    queue.retain(|control| {
+        let is_dropped = excess > 0 && is_error(control) && Some(index) != last_fatal;
+        excess = excess.saturating_sub(usize::from(is_dropped));
+        index = index.saturating_add(1);
+        !is_dropped
+    });
 }
 
 /// Removes messages from before the last seek (but keeps records, which are charged to the budget), and all

@@ -258,6 +258,18 @@ impl PendingChange {
         self.with(|inner| inner.change.deadline)
     }
 
+    /// Whether this change takes the partition away.
+    pub(crate) fn gives_up(&self, partition: &TopicPartition) -> bool {
+        self.with(|inner| {
+            inner.change.call != RebalanceCall::Assigned && inner.change.of.partitions.contains(partition)
+        })
+    }
+
+    /// Does this, unless the change is over. It cannot end meanwhile.
+    pub(crate) fn unless_over<T>(&self, what: impl FnOnce() -> T) -> Option<T> {
+        self.with(|inner| (!inner.is_over).then(what))
+    }
+
     /// The finished records are delivered again, to their next owner.
     fn not_committed(&self, error: Error) {
         let reporter = self.with(|inner| inner.reporter.clone());
@@ -274,12 +286,14 @@ impl PendingChange {
     }
 
     /// Closes the ledgers, so that no more records can be finished. Returns the answer to their commit, if
-    /// there is one.
+    /// there is one. All under the lock: whoever ends the change at the same time must not tell the engine so before the
+    /// commit is sent.
     fn close_ledgers(&self) -> Option<oneshot::Receiver<Result<()>>> {
-        let (open, handle, reporter) =
-            self.with(|inner| Some((inner.ledgers.take()?, inner.handle.clone(), inner.reporter.clone())))?;
-        reporter.log(|| open.ledgers.log_held_back(&open.partitions));
-        open.close(&handle)
+        self.with(|inner| {
+            let open = inner.ledgers.take()?;
+            inner.reporter.log(|| open.ledgers.log_held_back(&open.partitions));
+            open.close(&inner.handle)
+        })
     }
 
     /// Reports the end of the change, once; also for a listener that took too long.

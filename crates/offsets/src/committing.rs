@@ -103,11 +103,14 @@ impl Offsets {
         if i16::try_from(offset.metadata.len()).is_err() {
             return Err(CommitError::MetadataTooLong(offset.metadata.len()));
         }
+        if self.owns(partition, token) { Ok(()) } else { Err(CommitError::NotOwned) }
+    }
+
+    /// Whether offsets of records that were handed out under this token can be committed: the partition is still assigned, perhaps sought since,
+    /// and its log is still the same.
+    pub fn owns(&self, partition: &TopicPartition, token: Token) -> bool {
         let is_of_this_log = |state: &Partition| state.is_of_this_log(token) && !state.is_between_logs();
-        match self.partitions.get(partition) {
-            Some(state) if is_of_this_log(state) && !self.is_replaced(partition) => Ok(()),
-            _ => Err(CommitError::NotOwned),
-        }
+        self.partitions.get(partition).is_some_and(is_of_this_log) && !self.is_replaced(partition)
     }
 
     /// The finished positions that are not committed.

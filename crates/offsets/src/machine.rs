@@ -185,6 +185,11 @@ impl Offsets {
         !self.uncommitted.is_empty()
     }
 
+    /// Whether the finished position of the partition is not committed.
+    pub fn is_uncommitted(&self, partition: &TopicPartition) -> bool {
+        self.uncommitted.contains(partition)
+    }
+
     /// Whether the start offset of the partition is being looked up.
     pub fn is_resolving(&self, partition: &TopicPartition) -> bool {
         self.lookups.contains(partition)

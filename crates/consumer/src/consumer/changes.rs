@@ -59,8 +59,8 @@ impl Consumer {
                 }
             }
             // The group has continued without us: it no longer waits, and would refuse a commit.
-            Control::Revoke { id, partitions, owned, generation, revoke_by: Some(by) }
-                if by <= clock::now() =>
+            Control::Revoke { id, partitions, owned, generation, revoke_by }
+                if revoke_by.is_some_and(|by| by <= clock::now()) || self.are_lost(&partitions) =>
             {
                 self.running =
                     Some(self.lose(id, OwnershipChange { partitions, owned, generation: Some(generation) }));
@@ -102,12 +102,30 @@ impl Consumer {
         if self.group == Group::Outside && !self.taken.data.is_empty() {
             self.fatal = None;
         }
-        let returned_at = self.fatal.as_ref().and_then(|fatal| fatal.returned_at);
-        if let Some(returned_at) = returned_at.filter(|_| !self.is_woken) {
-            let pause = self.handle.config.client.retry_backoff.max(SHORTEST_PAUSE);
-            ready!(self.fatal_alarm.poll(cx, clock::later(returned_at, pause)));
-        }
+        ready!(self.poll_pause(cx));
         Poll::Ready(self.return_fatal())
+    }
+
+    /// Ready when a fatal error may be returned again.
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let returned_at = self.fatal.as_ref().and_then(|fatal| fatal.returned_at);
+        match returned_at.filter(|_| !self.is_woken) {
+            Some(returned_at) => {
+                let pause = self.handle.config.client.retry_backoff.max(SHORTEST_PAUSE);
+                self.fatal_alarm.poll(cx, clock::later(returned_at, pause))
+            }
+            None => Poll::Ready(()),
+        }
+    }
+
+    /// Ready with the error of an engine that has ended: at once, and again after the same pause.
+    pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        let ended = self.inbox.ended();
+        if self.fatal.as_ref().is_none_or(|fatal| fatal.error.kind() != ended.kind()) {
+            self.fatal = Some(Fatal { error: ended.clone(), returned_at: None });
+        }
+        ready!(self.poll_pause(cx));
+        Poll::Ready(self.return_fatal().unwrap_or(ended))
     }
 
     /// The fatal error, which is returned now.
@@ -134,6 +152,11 @@ impl Consumer {
         });
     }
 
+    /// Whether the group has taken any of these away, even if the message that says so has not been handled yet.
+    fn are_lost(&self, partitions: &[TopicPartition]) -> bool {
+        self.handle.vitals.loss_of(partitions).is_some()
+    }
+
     /// Others may own these partitions already.
     fn lose(&mut self, id: RevocationId, change: OwnershipChange) -> Running {
         let why = self.handle.vitals.loss_of(&change.partitions);
@@ -142,9 +165,8 @@ impl Consumer {
         self.notify(RebalanceCall::Lost, change, deadline, Some(Command::RevocationDone(id)))
     }
 
-    /// Begins to revoke, as in a rebalance, all that a leaving member owns. If the engine has ended before,
-    /// it is lost instead, as others may own it. Returns false, and does nothing, if no group has assigned
-    /// anything.
+    /// Begins to revoke, as in a rebalance, all that a leaving member owns. If the group has taken it away, or the engine has
+    /// ended before, it is lost instead, as others may own it. Returns false, and does nothing, if no group has assigned anything.
     pub(super) fn begin_to_leave(
         &mut self,
         deadline: Instant,
@@ -162,6 +184,9 @@ impl Consumer {
         self.running = Some(if self.handle.is_engine_gone() {
             self.give_up(&change.partitions, Refusal::ConsumerClosed);
             self.notify(RebalanceCall::Lost, change, deadline, None)
+        } else if let Some(why) = self.handle.vitals.loss_of(&change.partitions) {
+            self.give_up(&change.partitions, Refusal::Lost(Some(why)));
+            self.notify(RebalanceCall::Lost, change, deadline, command.take())
         } else {
             let longer =
                 if by > deadline { by.saturating_duration_since(clock::now()) } else { Duration::ZERO };

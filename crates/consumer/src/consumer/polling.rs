@@ -167,7 +167,7 @@ impl Consumer {
             }
             match self.inbox.poll_take(cx, &mut self.taken) {
                 Poll::Ready(true) => continue,
-                Poll::Ready(false) => return Poll::Ready(Err(self.inbox.ended())),
+                Poll::Ready(false) => return self.poll_ended(cx).map(Err),
                 // Pending may also mean that the task's cooperative budget is used up; the waker is then
                 // already notified. Control messages that have arrived are handled before any record.
                 Poll::Pending if !self.inbox.is_empty() => return Poll::Pending,

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use offtake_machine::{PartitionInfo, Token, Topic, TopicPartition};
 use tokio::sync::oneshot;
 
-use super::{Consumer, subscribing::compile};
+use super::{Consumer, Running, subscribing::compile};
 use crate::{
     clock,
-    command::{Command, CommitBy},
+    command::{CLOSING_COMMIT, Command, CommitBy},
     committing::Committing,
     error::{Error, ErrorKind, Result, not_assigned},
     offsets::{OffsetAndMetadata, OffsetAndTimestamp, OffsetToCommit, StartAt, known_offset},
@@ -65,6 +65,10 @@ impl Consumer {
 
     /// Commits everything that is finished: what was stored or finished one by one, or with
     /// `enable.auto.offset.store` (the default) what `poll` has handed out so far.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit). `NotOwned` too if the group has taken a partition away, of which something is finished and not committed, and
+    /// no `poll` has said so yet: its records are delivered again. (Java's `commitSync` throws `CommitFailedException`.)
     pub async fn commit_finished(&mut self) -> Result<()> {
         self.commit_finished_within(self.handle.config.client.default_api_timeout).await
     }
@@ -112,7 +116,8 @@ impl Consumer {
 
     /// Marks everything **up to and including** this as finished: the next commit, periodic or by
     /// [`commit_finished`](Self::commit_finished), includes it. Useful with `enable.auto.offset.store=false`,
-    /// if records are finished in order; if they are not, see [`finish_each`](crate::Builder::finish_each).
+    /// if records are finished in order; if they are not, see [`finish_each`](crate::Builder::finish_each). For a partition that is being given up
+    /// ([`Next::Revoking`](crate::Next::Revoking)) that commit, if `enable.auto.commit` is on, is begun at once.
     ///
     /// # Errors
     /// `NotOwned` if its partition was given up since, or if a seek went to before it, or if the cluster has
@@ -132,8 +137,27 @@ impl Consumer {
             );
             return Err(Error::new(ErrorKind::NotOwned, message).with_partition(partition.clone()));
         }
-        self.progress.finish(place);
-        Ok(())
+        let giving_up = self.handed_out.as_ref().or_else(|| self.running.as_ref().map(Running::pending));
+        let Some(change) = giving_up.filter(|change| change.gives_up(&place.partition)) else {
+            self.progress.finish(place);
+            return Ok(());
+        };
+        // Its end is the last moment for a commit, and the end forgets what is stored.
+        let commits = self.commits_by_itself();
+        let partition = place.partition.clone();
+        let stored = change.clone().unless_over(|| {
+            self.progress.finish(place);
+            if commits {
+                self.progress.report(&self.handle);
+                let deadline = clock::after(CLOSING_COMMIT);
+                let _ = self.handle.send(Command::CommitFinished {
+                    deadline,
+                    by: CommitBy::Consumer,
+                    reply: None,
+                });
+            }
+        });
+        stored.ok_or_else(|| not_assigned(&partition))
     }
 
     /// The application has not received the records of the last `poll` yet: if `poll` marks records as

@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, time::Instant};
 
 use offtake_group::{GroupMembership, Member};
 use offtake_machine::{GroupMetadata, GroupOffsets, Position, Token, Topic, TopicPartition};
-use offtake_offsets::{CommitId, QueryId, SeekError};
+use offtake_offsets::{CommitId, FinishedError, QueryId, SeekError};
 
 use super::{
-    CloseState, Engine, answer, machine_config, no_group,
+    CloseState, Engine, Refused, answer, machine_config, no_group,
     waiters::{Listing, Question, QuestionReply},
 };
 use crate::{
@@ -53,8 +53,11 @@ impl Engine {
             Command::GiveBack { partition, token, from } => self.give_back(partition, token, from),
             Command::Finished { positions } => {
                 for (partition, token, position) in positions {
-                    // A stale token is refused there; the error needs no report.
-                    let _ = self.offsets.mark_finished(&partition, token, position);
+                    // What was finished before a seek needs no report.
+                    if self.offsets.mark_finished(&partition, token, position) == Err(FinishedError::NotOwned)
+                    {
+                        self.ownership.not_committed(&partition);
+                    }
                 }
             }
             Command::CommitSoon => self.offsets.request_auto_commit(now),
@@ -270,6 +273,7 @@ impl Engine {
     /// The application hears of nothing any more that was told before: what still stands in its way is told once more.
     fn begin_anew(&mut self) {
         self.group_failed = false;
+        self.refused = Refused::default();
         self.reachability.tell_again();
         if let Some(coordinator) = &mut self.coordinator {
             coordinator.report_again();
@@ -294,15 +298,28 @@ impl Engine {
     }
 
     fn commit_finished(&mut self, now: Instant, deadline: Instant, by: CommitBy, reply: Option<Reply<()>>) {
-        if self.coordinator.is_none() {
-            answer(reply, Err(no_group("commit")));
+        if let Err(error) = self.check_commit() {
+            answer(reply, Err(error));
             return;
         }
         let id = self.offsets.commit(now, offtake_offsets::Commit::Finished, deadline);
-        if by == CommitBy::Consumer {
-            self.offsets.wait_for_coordinator(id);
+        let lost = match by {
+            CommitBy::Application => self.ownership.lost_uncommitted(),
+            CommitBy::Consumer => {
+                self.offsets.wait_for_coordinator(id);
+                Vec::new()
+            }
+        };
+        self.await_commit(now, id, lost, reply);
+    }
+
+    /// Refuses commits without a group, and once everything was given up to close.
+    fn check_commit(&self) -> Result<()> {
+        match self.life {
+            CloseState::Closing { .. } | CloseState::Closed => Err(error::closed()),
+            _ if self.coordinator.is_none() => Err(no_group("commit")),
+            CloseState::Open | CloseState::AwaitingCommits { .. } => Ok(()),
         }
-        self.await_commit(now, id, reply);
     }
 
     fn commit_these(
@@ -312,8 +329,8 @@ impl Engine {
         deadline: Instant,
         reply: Option<Reply<()>>,
     ) {
-        if self.coordinator.is_none() {
-            answer(reply, Err(no_group("commit")));
+        if let Err(error) = self.check_commit() {
+            answer(reply, Err(error));
             return;
         }
         let mut these = Vec::with_capacity(offsets.len());
@@ -329,11 +346,18 @@ impl Engine {
             these.push((partition, token, offset));
         }
         let id = self.offsets.commit(now, offtake_offsets::Commit::Offsets(these), deadline);
-        self.await_commit(now, id, reply);
+        self.await_commit(now, id, Vec::new(), reply);
     }
 
-    fn await_commit(&mut self, now: Instant, id: CommitId, reply: Option<Reply<()>>) {
-        self.waiters.await_commit(now, id, reply);
+    /// `lost` are partitions that fail besides those of the commit.
+    fn await_commit(
+        &mut self,
+        now: Instant,
+        id: CommitId,
+        lost: Vec<TopicPartition>,
+        reply: Option<Reply<()>>,
+    ) {
+        self.waiters.await_commit(now, id, lost, reply);
         let unawaited = self.waiters.unawaited();
         if !unawaited.is_empty() {
             self.waiters.merged(&self.offsets.merge_commits(&unawaited));
@@ -347,7 +371,9 @@ impl Engine {
         now: Instant,
         offsets: Vec<(TopicPartition, Option<Token>, OffsetAndMetadata)>,
     ) -> Result<GroupOffsets> {
-        let stale = offsets.iter().find(|(partition, token, _)| self.offsets.token_of(partition) != *token);
+        let owns =
+            |partition, token: &Option<Token>| token.is_some_and(|token| self.offsets.owns(partition, token));
+        let stale = offsets.iter().find(|(partition, token, _)| !owns(partition, token));
         if let Some((partition, ..)) = stale {
             return Err(self.vitals.explain(not_assigned(partition)));
         }

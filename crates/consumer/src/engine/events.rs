@@ -62,6 +62,7 @@ impl Engine {
                             }
                         };
                         self.reachability.logged();
+                        self.refused.by_cluster = true;
                         self.fail_fatally(error.into(), then);
                     } else {
                         self.reachability.log_failure(&error);
@@ -81,11 +82,12 @@ impl Engine {
             coordinator::Event::Found { broker, host, port } => {
                 tracing::debug!(%broker, host, port, "found the group coordinator");
                 self.reachability.found(broker, host, port);
-                self.recovered();
+                self.coordinator_recovered();
             }
             coordinator::Event::Refused(code) => {
                 let group = self.config.group_id.as_deref().unwrap_or_default();
                 let error = results::coordinator_refused(group, code);
+                self.refused.by_coordinator = true;
                 self.fail_fatally(
                     error,
                     "every poll of a subscribed consumer fails until then; trying again",
@@ -97,6 +99,7 @@ impl Engine {
             }
             coordinator::Event::Unsupported(error) => {
                 let group = self.config.group_id.as_deref().unwrap_or_default();
+                self.refused.by_coordinator = true;
                 self.fail_fatally(
                     results::coordinator_unsupported(group, &error),
                     "every poll of a subscribed consumer fails until a broker knows it; trying again",
@@ -105,6 +108,8 @@ impl Engine {
             }
             coordinator::Event::LookupFailed(error) => {
                 tracing::debug!(%error, "the group coordinator cannot be looked up; trying again");
+                // Whether others can be reached: a member that fetches nothing asks none of them otherwise.
+                self.metadata.refresh(now);
                 self.offsets.on_coordinator_lookup_failed(now, &Cause::Call(error));
             }
         }
@@ -136,8 +141,8 @@ impl Engine {
             }
             GroupEvent::Lost { id, partitions, generation } => {
                 self.stop(&partitions);
+                self.ownership.lose(id, &partitions, |partition| self.offsets.is_uncommitted(partition));
                 self.offsets.unassign(&partitions);
-                self.ownership.remove(&partitions);
                 self.vitals.lost(&partitions, self.loss(now));
                 // Partitions being revoked are lost with the rest.
                 self.lose_revoking(now);

@@ -109,6 +109,13 @@ enum CloseState {
     Closed,
 }
 
+/// Who has refused us, so that every `poll` fails until it accepts us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Refused {
+    by_cluster: bool,
+    by_coordinator: bool,
+}
+
 /// The engine.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -145,8 +152,7 @@ pub(crate) struct Engine {
     dials: Dials,
     /// The group refuses us; only a new call of the application changes that (FAILURES G1, D10).
     group_failed: bool,
-    /// A fatal error was reported that ends when the coordinator, or any broker, responds.
-    is_refused: bool,
+    refused: Refused,
     /// The time of the last `poll`, as the member knows it.
     polled: Option<Instant>,
     poll_watch: PollWatch,
@@ -217,7 +223,7 @@ impl Engine {
             withdrawals: Vec::new(),
             dials: Dials::default(),
             group_failed: false,
-            is_refused: false,
+            refused: Refused::default(),
             polled: None,
             poll_watch: PollWatch::new(parts.has_own_thread),
             suspension: Suspension::default(),
@@ -333,7 +339,7 @@ impl Engine {
 
     /// The group no longer waits for what is being revoked: it is lost, and a commit of it would be refused.
     fn lose_revoking(&mut self, now: Instant) {
-        let gone = self.ownership.end_all_revocations();
+        let gone = self.ownership.lose_revoking(|partition| self.offsets.is_uncommitted(partition));
         self.offsets.unassign(&gone);
         self.vitals.lost(&gone, self.loss(now));
     }
@@ -496,13 +502,34 @@ impl Engine {
     /// Makes every `poll` fail with this for now. Logs once what to do about it.
     fn fail_fatally(&mut self, error: Error, then: &str) {
         tracing::error!("{error}; {then}");
-        self.is_refused = true;
         self.fail(error);
     }
 
-    /// The side that refused us responds again: the error ends, unless it was the group's.
+    /// A broker of the cluster responds again. If the coordinator still refuses us, it is told again.
+    fn cluster_recovered(&mut self) {
+        if self.refused.by_cluster {
+            self.refused.by_cluster = false;
+            self.recovered();
+            if let Some(coordinator) = self.coordinator.as_mut().filter(|_| self.refused.by_coordinator) {
+                coordinator.report_again();
+            }
+        }
+    }
+
+    /// A broker has named the coordinator. If no other one lets us in, that is told again.
+    fn coordinator_recovered(&mut self) {
+        if self.refused.by_coordinator {
+            self.refused.by_coordinator = false;
+            self.recovered();
+            if self.refused.by_cluster {
+                self.reachability.tell_again();
+            }
+        }
+    }
+
+    /// The fatal error ends, unless it was the group's.
     fn recovered(&mut self) {
-        if std::mem::take(&mut self.is_refused) && !self.group_failed {
+        if !self.group_failed {
             self.outbox.control(Control::Recovered);
         }
     }

@@ -21,12 +21,21 @@ pub(super) struct Ownership {
     revoking: BTreeMap<RevocationId, Partitions>,
     /// Revocations that the application is done with; they end when their commits do.
     done: BTreeSet<RevocationId>,
+    /// What the group took away, until the application is done with that change.
+    lost: BTreeMap<RevocationId, BTreeMap<TopicPartition, LostProgress>>,
     /// The time at which the group stops waiting, as the handle was told: it may be later by now.
     revoke_by: Option<Instant>,
 }
 
 /// Partitions with their gauges, once they have started.
 type Partitions = BTreeMap<TopicPartition, Option<Arc<PartitionGauges>>>;
+
+/// Whether the application has finished records of a lost partition that were not committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LostProgress {
+    None,
+    Uncommitted,
+}
 
 impl Ownership {
     /// Assigns exactly these from now on. Returns those that are no longer assigned.
@@ -45,15 +54,9 @@ impl Ownership {
         self.assigned.insert(partition, Some(gauges));
     }
 
-    /// Unassigns these.
-    pub(super) fn remove(&mut self, partitions: &[TopicPartition]) {
-        for partition in partitions {
-            self.assigned.remove(partition);
-        }
-    }
-
     /// Unassigns everything, and returns it.
     pub(super) fn clear(&mut self) -> Vec<TopicPartition> {
+        self.lost.clear();
         std::mem::take(&mut self.assigned).into_keys().collect()
     }
 
@@ -136,6 +139,7 @@ impl Ownership {
     /// Notes that the application is done with this change.
     pub(super) fn application_is_done(&mut self, id: RevocationId) {
         self.done.insert(id);
+        self.lost.remove(&id);
     }
 
     /// A change that the application is done with, and that no `held` partition delays. Each is returned
@@ -154,10 +158,73 @@ impl Ownership {
         gone.into_keys().collect()
     }
 
-    /// Ends all revocations, whether the partitions were given up or lost. Returns their partitions.
+    /// Ends all revocations, because their partitions are given up. Returns these.
     pub(super) fn end_all_revocations(&mut self) -> Vec<TopicPartition> {
         self.revoke_by = None;
         std::mem::take(&mut self.revoking).into_values().flat_map(BTreeMap::into_keys).collect()
+    }
+
+    // ---- what was lost ---------------------------------------------------------------------------------------------
+
+    /// Notes that the handle was told that these are lost: they are assigned no longer.
+    pub(super) fn lose(
+        &mut self,
+        id: RevocationId,
+        partitions: &[TopicPartition],
+        is_uncommitted: impl Fn(&TopicPartition) -> bool,
+    ) {
+        for partition in partitions {
+            self.assigned.remove(partition);
+        }
+        self.note_lost(id, partitions, is_uncommitted);
+    }
+
+    /// Ends all revocations, because their partitions are lost. Returns these.
+    pub(super) fn lose_revoking(
+        &mut self,
+        is_uncommitted: impl Fn(&TopicPartition) -> bool,
+    ) -> Vec<TopicPartition> {
+        let mut gone = Vec::new();
+        for (id, partitions) in std::mem::take(&mut self.revoking) {
+            let partitions: Vec<_> = partitions.into_keys().collect();
+            if !self.done.contains(&id) {
+                self.note_lost(id, &partitions, &is_uncommitted);
+            }
+            gone.extend(partitions);
+        }
+        self.revoke_by = None;
+        gone
+    }
+
+    fn note_lost(
+        &mut self,
+        id: RevocationId,
+        partitions: &[TopicPartition],
+        is_uncommitted: impl Fn(&TopicPartition) -> bool,
+    ) {
+        let progress = |partition: &TopicPartition| match is_uncommitted(partition) {
+            true => LostProgress::Uncommitted,
+            false => LostProgress::None,
+        };
+        let lost = partitions.iter().map(|partition| (partition.clone(), progress(partition)));
+        self.lost.insert(id, lost.collect());
+    }
+
+    /// The application has finished records of this partition that cannot be committed any more. (If it does not count as lost, the application
+    /// has been told already.)
+    pub(super) fn not_committed(&mut self, partition: &TopicPartition) {
+        for progress in self.lost.values_mut().filter_map(|of| of.get_mut(partition)) {
+            *progress = LostProgress::Uncommitted;
+        }
+    }
+
+    /// The partitions that were lost before everything that the application has finished of them was committed, as long as it does not know
+    /// of the loss.
+    pub(super) fn lost_uncommitted(&self) -> Vec<TopicPartition> {
+        let lost = self.lost.values().flatten();
+        lost.filter(|(_, progress)| **progress == LostProgress::Uncommitted)
+            .map(|(partition, _)| partition.clone())
+            .collect()
     }
 
     /// When the group stops waiting for the revocations.
@@ -299,7 +366,7 @@ mod tests {
     fn a_partition_is_assigned_until_it_is_removed_or_all_are() {
         let mut ownership = Ownership::default();
         ownership.assign([orders(0), orders(1), orders(2)]);
-        ownership.remove(&[orders(1)]);
+        ownership.lose(RevocationId(1), &[orders(1)], |_| false);
         assert!(ownership.contains(&orders(0)) && !ownership.contains(&orders(1)));
         assert!(ownership.partitions().eq([&orders(0), &orders(2)]));
         assert_eq!(ownership.clear(), [orders(0), orders(2)]);

@@ -68,7 +68,7 @@ impl Engine {
             self.views += 1;
         }
         if self.reachability.cluster_is_known() {
-            self.recovered();
+            self.cluster_recovered();
         }
         self.resolve_subscription(now);
         let cluster = self.metadata.cluster().clone();

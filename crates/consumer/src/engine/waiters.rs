@@ -6,7 +6,7 @@ use std::{
 };
 
 use offtake_machine::{CallError, Cluster, Topic, TopicPartition};
-use offtake_offsets::{CommitId, CommitOutcome, QueryId, QueryOutcome};
+use offtake_offsets::{CommitError, CommitId, CommitOutcome, QueryId, QueryOutcome};
 use offtake_wire::ErrorCode;
 
 use super::{
@@ -21,8 +21,7 @@ use crate::{
 
 #[derive(Debug)]
 pub(super) struct Waiters {
-    /// Commits in flight, with their start and the caller that waits, if any.
-    commits: BTreeMap<CommitId, (Instant, Option<Reply<()>>)>,
+    commits: BTreeMap<CommitId, InFlight>,
     /// The number of commits above which those without a waiting caller are looked for.
     sweep_at: usize,
     settling: Vec<Settling>,
@@ -30,6 +29,16 @@ pub(super) struct Waiters {
     pub(super) lookups: Lookups,
     /// The partitions of commits that failed while no caller waited, and that were not committed since.
     failing: BTreeSet<TopicPartition>,
+}
+
+/// A commit in flight.
+#[derive(Debug)]
+struct InFlight {
+    began: Instant,
+    /// The partitions for which it has failed from the start.
+    lost: Vec<TopicPartition>,
+    /// The caller that waits, if any.
+    reply: Option<Reply<()>>,
 }
 
 /// A caller that waits for the end of other callers' commits.
@@ -85,8 +94,15 @@ impl Waiters {
 
     // ---- commits -------------------------------------------------------------------------------------------------
 
-    pub(super) fn await_commit(&mut self, now: Instant, id: CommitId, reply: Option<Reply<()>>) {
-        self.commits.insert(id, (now, reply));
+    /// Waits for a commit, which has failed already for the partitions in `lost`.
+    pub(super) fn await_commit(
+        &mut self,
+        began: Instant,
+        id: CommitId,
+        lost: Vec<TopicPartition>,
+        reply: Option<Reply<()>>,
+    ) {
+        self.commits.insert(id, InFlight { began, lost, reply });
     }
 
     /// Commits without a waiting caller, once many are in flight: each may be merged into a later one of its
@@ -99,8 +115,8 @@ impl Waiters {
             return BTreeSet::new();
         }
         self.sweep_at = next;
-        let is_unawaited = |reply: &Option<Reply<()>>| reply.as_ref().is_none_or(Reply::is_closed);
-        self.commits.iter().filter(|(_, (_, reply))| is_unawaited(reply)).map(|(id, _)| *id).collect()
+        let is_unawaited = |it: &InFlight| it.reply.as_ref().is_none_or(Reply::is_closed);
+        self.commits.iter().filter(|(_, it)| is_unawaited(it)).map(|(id, _)| *id).collect()
     }
 
     /// Removes these, which have been merged into others.
@@ -113,15 +129,19 @@ impl Waiters {
     pub(super) fn commit_done(
         &mut self,
         id: CommitId,
-        outcome: CommitOutcome,
+        mut outcome: CommitOutcome,
         trouble: Option<&CallError>,
         explain: impl Fn(Error) -> Error,
     ) -> Option<(Error, Option<Instant>)> {
+        let (began, lost, reply) = match self.commits.remove(&id) {
+            Some(InFlight { began, lost, reply }) => (Some(began), lost, reply),
+            None => (None, Vec::new(), None),
+        };
+        outcome.extend(lost.into_iter().map(|partition| (partition, Err(CommitError::NotOwned))));
         let failed = outcome.iter().filter(|(_, result)| result.is_err());
         let failed: Vec<TopicPartition> = failed.map(|(partition, _)| partition.clone()).collect();
         let result = results::committed(outcome, trouble, explain);
-        let (began, reply) = self.commits.remove(&id).unzip();
-        let error = match reply.flatten() {
+        let error = match reply {
             // A caller that has stopped waiting has not received the error.
             Some(reply) => reply.send(result).err().and_then(Result::err)?,
             None => result.err()?,
@@ -278,7 +298,6 @@ pub(super) fn missing(partition: &TopicPartition, cluster: &Cluster) -> Option<E
 
 #[cfg(test)]
 mod tests {
-    use offtake_offsets::CommitError;
     use tokio::sync::oneshot;
 
     use super::*;
@@ -303,12 +322,12 @@ mod tests {
     fn h5_a_failed_commit_reaches_its_waiter_and_otherwise_the_first_failure_is_reported() {
         let mut waiters = waiters();
         let (reply, mut answer) = oneshot::channel();
-        waiters.await_commit(crate::clock::now(), CommitId(1), Some(reply));
+        waiters.await_commit(crate::clock::now(), CommitId(1), Vec::new(), Some(reply));
         assert!(waiters.commit_done(CommitId(1), refused(), None, as_it_is).is_none());
         assert!(answer.try_recv().is_ok_and(|result| result.is_err()));
         for id in 2..10 {
             let (reply, _) = oneshot::channel();
-            waiters.await_commit(crate::clock::now(), CommitId(id), Some(reply));
+            waiters.await_commit(crate::clock::now(), CommitId(id), Vec::new(), Some(reply));
             assert_eq!(
                 waiters.commit_done(CommitId(id), refused(), None, as_it_is).is_some(),
                 id == 2,
@@ -316,13 +335,13 @@ mod tests {
             );
         }
         waiters.commit_landed([&TopicPartition::new("returns", 0)].into_iter());
-        waiters.await_commit(crate::clock::now(), CommitId(10), None);
+        waiters.await_commit(crate::clock::now(), CommitId(10), Vec::new(), None);
         assert!(
             waiters.commit_done(CommitId(10), refused(), None, as_it_is).is_none(),
             "another partition's success"
         );
         waiters.commit_landed([&TopicPartition::new("orders", 0)].into_iter());
-        waiters.await_commit(crate::clock::now(), CommitId(11), None);
+        waiters.await_commit(crate::clock::now(), CommitId(11), Vec::new(), None);
         assert!(waiters.commit_done(CommitId(11), refused(), None, as_it_is).is_some(), "once more");
     }
 
@@ -332,7 +351,7 @@ mod tests {
         let mut awaited = Vec::new();
         for id in 0..100 {
             let (reply, answer) = oneshot::channel();
-            waiters.await_commit(crate::clock::now(), CommitId(id), Some(reply));
+            waiters.await_commit(crate::clock::now(), CommitId(id), Vec::new(), Some(reply));
             if id % 10 == 0 {
                 awaited.push(answer);
             }
@@ -350,7 +369,7 @@ mod tests {
         let awaited: Vec<_> = (0..1000)
             .map(|id| {
                 let (reply, answer) = oneshot::channel();
-                waiters.await_commit(crate::clock::now(), CommitId(id), Some(reply));
+                waiters.await_commit(crate::clock::now(), CommitId(id), Vec::new(), Some(reply));
                 assert!(waiters.unawaited().is_empty());
                 answer
             })
@@ -360,7 +379,7 @@ mod tests {
         }
         drop(awaited);
         let swept = (1000..1128).position(|id| {
-            waiters.await_commit(crate::clock::now(), CommitId(id), None);
+            waiters.await_commit(crate::clock::now(), CommitId(id), Vec::new(), None);
             !waiters.unawaited().is_empty()
         });
         assert_eq!(swept, Some(MIN_SWEPT - 1));
@@ -393,7 +412,7 @@ mod tests {
     fn h2_settle_commits_returns_when_the_last_commit_ends_or_time_is_up() {
         let mut waiters = waiters();
         let now = crate::clock::now();
-        waiters.await_commit(crate::clock::now(), CommitId(1), None);
+        waiters.await_commit(crate::clock::now(), CommitId(1), Vec::new(), None);
         let (reply, mut answer) = oneshot::channel();
         waiters.settle_commits(None, crate::clock::after(std::time::Duration::from_secs(1)), reply);
         waiters.answer_settled(now, |_| true);
@@ -401,7 +420,7 @@ mod tests {
         waiters.commit_done(CommitId(1), CommitOutcome::new(), None, as_it_is);
         waiters.answer_settled(now, |_| true);
         assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
-        waiters.await_commit(crate::clock::now(), CommitId(2), None);
+        waiters.await_commit(crate::clock::now(), CommitId(2), Vec::new(), None);
         let (reply, mut answer) = oneshot::channel();
         waiters.settle_commits(None, now, reply);
         waiters.answer_settled(now, |_| true);
@@ -414,7 +433,7 @@ mod tests {
         let mut waiters = waiters();
         let now = crate::clock::now();
         let orders = |partition| TopicPartition::new("orders", partition);
-        waiters.await_commit(now, CommitId(1), None);
+        waiters.await_commit(now, CommitId(1), Vec::new(), None);
         let (reply, mut answer) = oneshot::channel();
         let deadline = crate::clock::after(std::time::Duration::from_secs(1));
         waiters.settle_commits(Some(vec![orders(0), orders(1)]), deadline, reply);
@@ -438,7 +457,7 @@ mod tests {
         let mut waiters = waiters();
         let orders = TopicPartition::new("orders", 0);
         let is_told = |waiters: &mut Waiters, id| {
-            waiters.await_commit(crate::clock::now(), CommitId(id), None);
+            waiters.await_commit(crate::clock::now(), CommitId(id), Vec::new(), None);
             waiters.commit_done(CommitId(id), refused(), None, as_it_is).is_some()
         };
         assert!(is_told(&mut waiters, 1));
@@ -486,7 +505,7 @@ mod tests {
         let before_both = after(0);
         waiters.lookups.partitions("orders".into(), 0, before_both, reply);
         assert_eq!(waiters.poll_timeout(), Some(before_both));
-        waiters.await_commit(crate::clock::now(), CommitId(1), None);
+        waiters.await_commit(crate::clock::now(), CommitId(1), Vec::new(), None);
         waiters.answer_settled(first, |_| true);
         assert_eq!(waiters.settling.len(), 1, "the second waits on");
     }

@@ -130,7 +130,7 @@ impl Handle {
     /// listener, after it has waited for work in progress.
     ///
     /// # Errors
-    /// As for [`commit_offsets`](Self::commit_offsets); and `Misuse` unless the consumer was built with
+    /// As for [`Consumer::commit_finished`](crate::Consumer::commit_finished); and `Misuse` unless the consumer was built with
     /// [`finish_each`](crate::Builder::finish_each), because otherwise only the consumer itself knows what is
     /// finished.
     pub async fn commit_finished(&self) -> Result<()> {

@@ -72,6 +72,30 @@ fn p5_errors_that_nobody_reads_are_told_once_each_and_the_newest_are_kept() {
     assert!(format!("{:?}", told.back()).contains("number 99999"), "the newest is there");
 }
 
+/// Every `poll` returns the last fatal error, so it must arrive.
+#[test]
+fn p5_a_fatal_error_is_kept_however_many_others_follow() {
+    let (sender, mut receiver) = inbox();
+    let fatal = |text: String| Control::Failed(Error::new(ErrorKind::Group, text));
+    for nth in 0..1_000 {
+        send(&sender, [fatal(format!("fatal {nth}"))], []);
+    }
+    for nth in 0..10_000 {
+        send(&sender, [failed(format!("number {nth}"))], []);
+    }
+    let told = all(&mut receiver).control;
+    assert!(told.len() < 2 * MIN_COALESCED, "{}", told.len());
+    let fatal = told.iter().filter(|it| matches!(it, Control::Failed(error) if error.is_fatal()));
+    let last: Vec<String> = fatal.map(|it| format!("{it:?}")).collect();
+    assert!(last.last().is_some_and(|it| it.contains("fatal 999")), "{last:?}");
+    // One that ends does not need to.
+    for nth in 0..10_000 {
+        send(&sender, [failed(format!("number {nth}"))], []);
+        send(&sender, [failed("the same".to_owned()), Control::Recovered], []);
+    }
+    assert!(all(&mut receiver).control.len() < 4 * MIN_COALESCED);
+}
+
 #[test]
 fn p5_requests_of_an_application_that_does_not_poll_are_bounded() {
     let (sender, mut receiver) = inbox();

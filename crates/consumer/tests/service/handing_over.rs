@@ -12,7 +12,7 @@ use crate::support::{A_MOMENT, Events, cluster, member, read, virtually};
 
 /// A member that has read all of two partitions, up to the point where it has to give up one of them to a
 /// second member, or both.
-async fn revoking(
+async fn has_to_give_up(
     events: &Events,
     auto: bool,
     strategy: &str,
@@ -35,6 +35,12 @@ async fn revoking(
     let second = member(&cluster, "second").property(strategy.0, strategy.1);
     let mut second = second.build().await.unwrap();
     second.subscribe(["orders"]).await.unwrap();
+    let handover = revoking(&mut first, &mut second).await;
+    (cluster, first, read, handover, second)
+}
+
+/// Lets the second member join until the first has to give something up.
+pub(crate) async fn revoking(first: &mut Consumer, second: &mut Consumer) -> Handover {
     loop {
         let polled = second.poll(A_MOMENT);
         let (next, polled) = tokio::join!(tokio::time::timeout(A_MOMENT, first.next()), polled);
@@ -42,7 +48,7 @@ async fn revoking(
         if let Ok(next) = next
             && let Next::Revoking(handover) = next.unwrap()
         {
-            return (cluster, first, read, handover, second);
+            return handover;
         }
     }
 }
@@ -66,7 +72,8 @@ fn refused(events: &Events) -> usize {
 fn h2_records_finished_in_a_handover_are_committed_when_it_is_dropped() {
     virtually(async {
         let events = Events::default();
-        let (_cluster, first, read, handover, second) = revoking(&events, true, "cooperative-sticky").await;
+        let (_cluster, first, read, handover, second) =
+            has_to_give_up(&events, true, "cooperative-sticky").await;
         for record in read.iter().flat_map(Records::iter) {
             record.ticket().unwrap().finish().unwrap();
         }
@@ -83,7 +90,8 @@ fn h2_commits_left_by_a_handover_are_sent_though_the_consumer_unsubscribes() {
     for auto in [true, false] {
         virtually(async {
             let events = Events::default();
-            let (_cluster, mut first, read, handover, mut second) = revoking(&events, auto, "range").await;
+            let (_cluster, mut first, read, handover, mut second) =
+                has_to_give_up(&events, auto, "range").await;
             assert_eq!(handover.partitions.len(), 2);
             for records in &read {
                 if auto {
@@ -109,7 +117,7 @@ fn h2_a_commit_that_is_not_awaited_goes_out_when_a_handover_is_dropped() {
     virtually(async {
         let events = Events::default();
         let (_cluster, mut first, read, handover, second) =
-            revoking(&events, false, "cooperative-sticky").await;
+            has_to_give_up(&events, false, "cooperative-sticky").await;
         for records in &read {
             drop(first.commit_async(records).unwrap());
         }
@@ -171,7 +179,7 @@ fn l8_a_position_is_that_of_a_seek_during_a_handover_and_is_what_is_committed() 
     virtually(async {
         let events = Events::default();
         let (_cluster, mut first, _, handover, mut second) =
-            revoking(&events, false, "cooperative-sticky").await;
+            has_to_give_up(&events, false, "cooperative-sticky").await;
         let place = handover.partitions[0].clone();
         assert_eq!(first.position(place.clone()), Some(3));
         handover.consumer.seek(place.clone(), StartAt::Offset(1.into())).await.unwrap();
@@ -201,7 +209,7 @@ fn l8_a_record_beyond_a_seek_during_a_handover_is_not_stored() {
     virtually(async {
         let events = Events::default();
         let (_cluster, mut first, read, handover, _second) =
-            revoking(&events, false, "cooperative-sticky").await;
+            has_to_give_up(&events, false, "cooperative-sticky").await;
         let place = handover.partitions[0].clone();
         let records: Vec<_> =
             read.iter().flatten().filter(|record| record.partition() == place.partition).collect();
@@ -221,7 +229,7 @@ fn l8_a_record_beyond_a_seek_during_a_handover_is_not_stored() {
 fn h2_g1_a_commit_of_what_is_being_revoked_fails_at_once_when_the_membership_does() {
     virtually(async {
         let events = Events::default();
-        let (cluster, mut first, read, handover, _second) = revoking(&events, false, "range").await;
+        let (cluster, mut first, read, handover, _second) = has_to_give_up(&events, false, "range").await;
         assert_eq!(handover.partitions.len(), 2);
         let refuses =
             cluster.inject(FaultRule::on(ApiKey::Heartbeat, Fault::Fail(82)).client("first").once()); // FENCED_INSTANCE_ID
@@ -242,7 +250,7 @@ fn h2_d9_failing_commits_hold_a_handover_up_until_its_deadline_at_most() {
     virtually(async {
         let events = Events::default();
         let (cluster, mut first, read, handover, mut second) =
-            revoking(&events, false, "cooperative-sticky").await;
+            has_to_give_up(&events, false, "cooperative-sticky").await;
         cluster.inject(FaultRule::on(ApiKey::OffsetCommit, Fault::Fail(14)).client("first")); // COORDINATOR_LOAD_IN_PROGRESS
         for records in &read {
             drop(first.commit_async(records).unwrap());

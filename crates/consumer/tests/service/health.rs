@@ -192,6 +192,44 @@ fn a_cluster_that_does_not_answer_costs_readiness_and_not_the_process() {
     });
 }
 
+/// Everything is paused, or nothing is assigned: only heartbeats, and the search for a coordinator, can show it.
+#[test]
+fn a_member_that_fetches_nothing_learns_that_no_broker_answers_too() {
+    for protocol in ["classic", "consumer"] {
+        for is_standby in [false, true] {
+            virtually(async {
+                let cluster = cluster(1).await;
+                let of = |name| member(&cluster, name).property("group.protocol", protocol);
+                let mut first = of("first").build().await.unwrap();
+                first.subscribe("orders").await.unwrap();
+                poll_until(&mut first, |consumer| consumer.position(("orders", 0)) == Some(3)).await;
+                let mut second = of("second").build().await.unwrap();
+                let consumer = if is_standby {
+                    second.subscribe("orders").await.unwrap();
+                    for _ in 0..100 {
+                        let (one, other) = tokio::join!(first.poll(A_MOMENT), second.poll(A_MOMENT));
+                        assert!(one.unwrap().is_empty() && other.unwrap().is_empty());
+                    }
+                    if first.assignment().is_empty() { &mut first } else { &mut second }
+                } else {
+                    first.pause_all().unwrap();
+                    &mut first
+                };
+                poll_for(consumer, Duration::from_secs(2)).await;
+                let handle = consumer.handle();
+                assert_eq!(handle.health().cluster_error, None);
+                cluster.crash(1);
+                // A heartbeat every three seconds, with the consumer protocol every five, and a lookup.
+                poll_for(consumer, Duration::from_secs(10)).await;
+                let health = handle.health();
+                assert!(health.cluster_error.is_some(), "{protocol} {is_standby}: {health:?}");
+                cluster.restart(1);
+                poll_until(consumer, |_| handle.health().cluster_error.is_none()).await;
+            });
+        }
+    }
+}
+
 #[test]
 fn an_application_that_hangs_or_is_refused_is_not_live() {
     virtually(async {

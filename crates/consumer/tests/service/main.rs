@@ -14,6 +14,7 @@ mod handing_over;
 mod health;
 mod jumps;
 mod log;
+mod losing;
 mod starting;
 mod support;
 mod tickets;
