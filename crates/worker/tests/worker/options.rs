@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use offtake::Consumer;
-use offtake_worker::{Breaker, DeadLetters, Error, Event, Failure, Order, Retry, Transactions, Worker};
+use offtake_broker::{ApiKey, Fault, FaultRule};
+use offtake_worker::{
+    Breaker, BreakerState, DeadLetters, Error, Event, Failure, Order, Retry, Transactions, Worker,
+};
 
 use crate::support::*;
 
@@ -199,6 +202,44 @@ async fn an_endless_wait_is_reported() {
             .await;
     }
     assert!(running.stop().await.is_clean());
+}
+
+/// Nothing is fetched: the breaker is open, or the worker is joining.
+#[tokio::test(start_paused = true)]
+async fn brokers_that_are_gone_are_reported_by_a_worker_that_fetches_nothing() {
+    for is_joining in [false, true] {
+        let cluster = cluster().await;
+        if is_joining {
+            cluster.inject(FaultRule::on(ApiKey::JoinGroup, Fault::Hold));
+        }
+        let breaker = Breaker::open_at(0.1).of_last(10).pause(Duration::MAX);
+        let worker = worker(&cluster).retry(Retry::fixed(secs(1)).unlimited()).breaker(breaker);
+        let running = Running::start(worker, |_, _| async { Err(Failure::retry("always")) });
+        let count = |running: &Running, is_meant: fn(&Event) -> bool| {
+            running.events().iter().filter(|event| is_meant(event)).count()
+        };
+        let is_open = |event: &Event| matches!(event, Event::Breaker { state: BreakerState::Open });
+        if !is_joining {
+            running.until("its breaker is open", |running| count(running, is_open) == 1).await;
+        }
+        tokio::time::sleep(secs(10)).await;
+        for times in 1..=3 {
+            let began = tokio::time::Instant::now();
+            cluster.crash(1);
+            cluster.crash(2);
+            let is_gone = |event: &Event| matches!(event, Event::Unreachable { .. });
+            running.until("it is told", |running| count(running, is_gone) == times).await;
+            assert!(began.elapsed() < secs(10), "joining: {is_joining}: {:?}", began.elapsed());
+            let began = tokio::time::Instant::now();
+            cluster.restart(1);
+            cluster.restart(2);
+            let is_back = |event: &Event| matches!(event, Event::Reachable);
+            running.until("it is told", |running| count(running, is_back) == times).await;
+            assert!(began.elapsed() < secs(10), "joining: {is_joining}: {:?}", began.elapsed());
+            tokio::time::sleep(secs(10)).await;
+        }
+        drop(running.stop().await);
+    }
 }
 
 #[tokio::test(start_paused = true)]
