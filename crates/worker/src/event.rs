@@ -75,7 +75,8 @@ pub enum Event {
         /// The new state.
         state: BreakerState,
     },
-    /// No broker can be reached; the worker keeps trying. Delivered when that begins, also at the start.
+    /// No broker can be reached; the worker keeps trying. Delivered when that begins, also at the start: within seconds if connections break or
+    /// are refused, and after `request.timeout.ms` (30 s), up to twice, if brokers accept them and answer nothing.
     Unreachable {
         /// Why no broker can be reached.
         why: String,

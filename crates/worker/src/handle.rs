@@ -1,17 +1,19 @@
 //! [`WorkerHandle`]: access to a worker from other tasks.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use offtake::Health;
 use tokio::sync::watch;
 
 use crate::Metrics;
 
-/// Stops a worker from another task, and returns its metrics. Created by [`Worker::handle`](crate::Worker::handle) before the
+/// Stops a worker from another task, and returns its metrics and its health. Created by [`Worker::handle`](crate::Worker::handle) before the
 /// worker runs; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct WorkerHandle {
     stop: Arc<watch::Sender<StopStage>>,
     metrics: Arc<Mutex<Arc<Metrics>>>,
+    consumer: Arc<OnceLock<offtake::Handle>>,
 }
 
 /// How far a worker was asked to stop.
@@ -27,7 +29,7 @@ pub(crate) enum StopStage {
 
 impl WorkerHandle {
     pub(crate) fn new() -> Self {
-        Self { stop: Arc::new(watch::Sender::default()), metrics: Arc::default() }
+        Self { stop: Arc::new(watch::Sender::default()), metrics: Arc::default(), consumer: Arc::default() }
     }
 
     /// Asks the worker to stop, as the end of its shutdown future does: no new handlers begin, running ones may end within the
@@ -46,6 +48,17 @@ impl WorkerHandle {
     /// The worker's metrics, at most a quarter of a second old while it runs. After its end, the final ones.
     pub fn metrics(&self) -> Arc<Metrics> {
         self.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The health of the worker's consumer, for the probes of a service: [`Health::is_live`] and [`Health::is_ready`]. `None` until the worker
+    /// runs and its settings are found valid; not running after its end.
+    pub fn health(&self) -> Option<Health> {
+        self.consumer.get().map(offtake::Handle::health)
+    }
+
+    pub(crate) fn consumes_with(&self, consumer: offtake::Handle) {
+        // A worker has one consumer.
+        let _ = self.consumer.set(consumer);
     }
 
     fn reach(&self, stage: StopStage) {

@@ -57,6 +57,22 @@ pub struct Metrics {
     pub partitions: BTreeMap<TopicPartition, PartitionMetrics>,
 }
 
+impl Metrics {
+    /// Nothing waits in a worker that has ended: what it has not finished comes again, to the next owner of its partition.
+    pub(crate) fn at_the_end(self) -> Self {
+        let ended = |of| PartitionMetrics { running: 0, queued: 0, ..of };
+        Self {
+            running: 0,
+            queued: 0,
+            queued_bytes: 0,
+            waiting_for_retry: 0,
+            writing_dead_letters: 0,
+            partitions: self.partitions.into_iter().map(|(partition, of)| (partition, ended(of))).collect(),
+            ..self
+        }
+    }
+}
+
 /// The metrics of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -73,6 +73,7 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
     if !finished.is_err_and(|error| error.kind() == ErrorKind::Misuse) {
         return Err(Error::misuse("the worker marks records as finished itself: leave out `finish_each`"));
     }
+    handle.consumes_with(reached.clone());
     let mut watch = Watch::new(clock::now());
     // This comes before joining the group, because it ends transactions left open by an earlier worker, and a fetch of offsets
     // waits for their end.

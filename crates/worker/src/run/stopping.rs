@@ -180,7 +180,7 @@ impl Runner {
             stopped,
             last_commit,
         };
-        settings.handle.publish(metrics);
+        settings.handle.publish(metrics.at_the_end());
         match error {
             Some(error) => Err(error),
             None => Ok(summary),

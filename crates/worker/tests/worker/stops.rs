@@ -54,6 +54,31 @@ async fn a_clean_stop_repeats_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn probes_are_answered_by_the_health_of_its_consumer_and_nothing_waits_after_the_end() {
+    let cluster = cluster().await;
+    let worker = worker(&cluster).retry(Retry::fixed(secs(60)).unlimited()).concurrency(2);
+    let handle = worker.handle();
+    assert!(handle.health().is_none(), "it does not run");
+    let running = Running::start(worker, |_, _| async { Err(Failure::retry("always")) });
+    running.until("records wait", |running| running.handle.metrics().waiting_for_retry > 0).await;
+    let health = handle.health().unwrap();
+    assert!(health.is_live() && health.is_ready() && health.assigned == 3, "{health}");
+    assert!(running.stop().await.is_clean());
+    let health = handle.health().unwrap();
+    assert!(!health.is_live() && !health.is_ready() && health.assigned == 0, "{health}");
+    let metrics = handle.metrics();
+    assert!(metrics.received > 0 && metrics.partitions.values().all(|of| of.queued == 0), "{metrics:?}");
+    assert_eq!(
+        (metrics.running, metrics.queued, metrics.queued_bytes, metrics.waiting_for_retry),
+        (0, 0, 0, 0)
+    );
+    let invalid = crate::support::worker(&cluster).concurrency(0);
+    let handle = invalid.handle();
+    assert!(invalid.run(|_, _| async { Ok(()) }, std::future::pending::<()>()).await.is_err());
+    assert!(handle.health().is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn metadata_that_is_damaged_foreign_or_gone_costs_repeats_and_loses_nothing() {
     for change in ["", "{\"by\":\"another\"}", "ow1.AAAA", "damaged", "ow9.later"] {
         let cluster = cluster().await;
