@@ -7,7 +7,7 @@ use offtake_machine::{GroupMetadata, GroupOffsets, Position, Token, Topic, Topic
 use offtake_offsets::{CommitId, FinishedError, QueryId, SeekError};
 
 use super::{
-    CloseState, Engine, Refused, answer, machine_config, no_group,
+    CloseState, Engine, answer, machine_config, no_group,
     waiters::{Listing, Question, QuestionReply},
 };
 use crate::{
@@ -273,7 +273,6 @@ impl Engine {
     /// The application hears of nothing any more that was told before: what still stands in its way is told once more.
     fn begin_anew(&mut self) {
         self.group_failed = false;
-        self.refused = Refused::default();
         self.reachability.tell_again();
         if let Some(coordinator) = &mut self.coordinator {
             coordinator.report_again();

@@ -10,6 +10,7 @@ mod commands;
 mod dials;
 mod driven;
 mod events;
+mod failing;
 mod lookups;
 mod machine_config;
 mod membership_log;
@@ -34,14 +35,13 @@ use std::{
 
 use offtake_fetch::Fetcher;
 use offtake_group::{GroupMembership, Member, Stage, Strategy};
-use offtake_machine::{
-    BrokerId, CallId, Coordinator, Metadata, Target, Token, Topic, TopicPartition, Transmit,
-};
+use offtake_machine::{BrokerId, CallId, Coordinator, Metadata, Target, Topic, TopicPartition, Transmit};
 use offtake_net::Lane;
 use offtake_offsets::Offsets;
 
 use self::{
     dials::Dials,
+    failing::Refused,
     lookups::Lookups,
     membership_log::MembershipLog,
     missing::Missing,
@@ -107,13 +107,6 @@ enum CloseState {
         left: bool,
     },
     Closed,
-}
-
-/// Who has refused us, so that every `poll` fails until it accepts us.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Refused {
-    by_cluster: bool,
-    by_coordinator: bool,
 }
 
 /// The engine.
@@ -497,59 +490,6 @@ impl Engine {
             self.coordinator.as_ref().and_then(Coordinator::broker),
             self.reachability.trouble(),
         );
-    }
-
-    /// Makes every `poll` fail with this for now. Logs once what to do about it.
-    fn fail_fatally(&mut self, error: Error, then: &str) {
-        tracing::error!("{error}; {then}");
-        self.fail(error);
-    }
-
-    /// A broker of the cluster responds again. If the coordinator still refuses us, it is told again.
-    fn cluster_recovered(&mut self) {
-        if self.refused.by_cluster {
-            self.refused.by_cluster = false;
-            self.recovered();
-            if let Some(coordinator) = self.coordinator.as_mut().filter(|_| self.refused.by_coordinator) {
-                coordinator.report_again();
-            }
-        }
-    }
-
-    /// A broker has named the coordinator. If no other one lets us in, that is told again.
-    fn coordinator_recovered(&mut self) {
-        if self.refused.by_coordinator {
-            self.refused.by_coordinator = false;
-            self.recovered();
-            if self.refused.by_cluster {
-                self.reachability.tell_again();
-            }
-        }
-    }
-
-    /// The fatal error ends, unless it was the group's.
-    fn recovered(&mut self) {
-        if !self.group_failed {
-            self.outbox.control(Control::Recovered);
-        }
-    }
-
-    /// Reports an error to the application, from `poll`; nothing stops.
-    fn fail(&mut self, error: Error) {
-        tracing::debug!(%error, "error reported to the application");
-        self.reporter.report(|| Event::Error(error.clone()));
-        self.outbox.control(Control::Failed(error));
-    }
-
-    /// Reports an error of a partition to the application; if the partition stops, after all that was fetched
-    /// of it before.
-    fn partition_failed(&mut self, partition: TopicPartition, token: Token, error: Error, stops: bool) {
-        if !stops {
-            self.fail(error);
-            return;
-        }
-        self.reporter.report(|| Event::Error(error.clone()));
-        self.outbox.failed(partition, token, error);
     }
 }
 
