@@ -4,7 +4,7 @@ use std::{collections::VecDeque, fmt, vec};
 
 use bytes::Bytes;
 use offtake_machine::{Position, Token, TopicPartition};
-use offtake_wire::records::{Batch, Batches, Crc, RecordError};
+use offtake_wire::records::{Batch, Batches, Crc, Decompressor, Payload, RecordError};
 
 use crate::Charge;
 
@@ -57,7 +57,7 @@ impl VisibleBatches {
 
     /// Cuts them into batches, verifying each. After an error there are no more.
     pub fn read(self, crc: Crc) -> ReadBatches {
-        ReadBatches { segments: self.segments.into_iter(), crc, batches: None }
+        ReadBatches { segments: self.segments.into_iter(), crc, batches: None, peeked: None }
     }
 }
 
@@ -87,12 +87,38 @@ pub struct ReadBatches {
     segments: vec::IntoIter<Bytes>,
     crc: Crc,
     batches: Option<Batches>,
+    /// The next item, if it was looked at.
+    peeked: Option<Option<Result<Batch, RecordError>>>,
 }
 
-impl Iterator for ReadBatches {
-    type Item = Result<Batch, RecordError>;
+impl ReadBatches {
+    /// The next item, which stays the next one.
+    #[inline]
+    pub fn peek(&mut self) -> Option<&Result<Batch, RecordError>> {
+        if self.peeked.is_none() {
+            self.peeked = Some(self.read_next());
+        }
+        self.peeked.as_ref().and_then(Option::as_ref)
+    }
 
-    fn next(&mut self) -> Option<Self::Item> {
+    /// The next batch, opened, with its leader epoch. If it has one record, those behind it that are like it are
+    /// [joined](Batches::join) to it.
+    #[inline]
+    pub fn next_opened(
+        &mut self,
+        decompressor: &mut Decompressor,
+    ) -> Option<Result<(Payload, Option<i32>), RecordError>> {
+        let batch = match self.next()? {
+            Ok(batch) => batch,
+            Err(error) => return Some(Err(error)),
+        };
+        let leader_epoch = batch.leader_epoch();
+        let joined = self.batches.as_mut().and_then(|batches| batches.join(&batch));
+        let payload = joined.map_or_else(|| batch.into_payload(decompressor), Ok);
+        Some(payload.map(|payload| (payload, leader_epoch)))
+    }
+
+    fn read_next(&mut self) -> Option<Result<Batch, RecordError>> {
         loop {
             if let Some(next) = self.batches.as_mut().and_then(Batches::next) {
                 if next.is_err() {
@@ -103,6 +129,15 @@ impl Iterator for ReadBatches {
             }
             self.batches = Some(Batches::new(self.segments.next()?, self.crc));
         }
+    }
+}
+
+impl Iterator for ReadBatches {
+    type Item = Result<Batch, RecordError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.peeked.take().unwrap_or_else(|| self.read_next())
     }
 }
 

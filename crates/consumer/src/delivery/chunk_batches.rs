@@ -1,6 +1,6 @@
 //! A chunk's batches, opened one after the other.
 
-use std::{collections::VecDeque, iter::Peekable};
+use std::collections::VecDeque;
 
 use offtake_fetch::{ReadBatches, VisibleBatches};
 use offtake_wire::records::{Batch, Crc, Decompressor, Payload, PayloadPosition, RecordError, RecordSlice};
@@ -11,7 +11,7 @@ use super::prefetch::{Counted, OpenBytes};
 /// [opened](Self::open_ahead) on any thread.
 #[derive(Debug)]
 pub(super) struct ChunkBatches {
-    batches: Peekable<ReadBatches>,
+    batches: ReadBatches,
     /// Records below this offset are not for the application.
     from: i64,
     /// Opened, and not yet handed out.
@@ -72,7 +72,7 @@ impl OpenBatch {
 impl ChunkBatches {
     /// The batches with records at `from` or above it.
     pub(super) fn of(batches: VisibleBatches, from: i64, crc: Crc) -> Self {
-        Self { batches: batches.read(crc).peekable(), from, opened: VecDeque::new(), failed: None }
+        Self { batches: batches.read(crc), from, opened: VecDeque::new(), failed: None }
     }
 
     /// Whether there may be another record, or an error to report.
@@ -156,10 +156,8 @@ impl ChunkBatches {
     }
 
     fn open_next(&mut self, decompressor: &mut Decompressor) -> Result<Option<OpenBatch>, RecordError> {
-        let Some(batch) = self.batches.next() else { return Ok(None) };
-        let batch = batch?;
-        let leader_epoch = batch.leader_epoch();
-        let payload = batch.into_payload(decompressor)?;
+        let Some(opened) = self.batches.next_opened(decompressor) else { return Ok(None) };
+        let (payload, leader_epoch) = opened?;
         let mut records = payload.records();
         // A fetch may begin in the middle of a batch (FAILURES J8).
         records.skip_to(self.from)?;

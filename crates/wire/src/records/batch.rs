@@ -116,6 +116,23 @@ impl BatchHeader {
         Ok(self)
     }
 
+    /// Verifies the checksum of `batch`, which is the one that begins with this header.
+    #[inline]
+    pub(super) fn verify_crc(&self, batch: &[u8], crc: Crc) -> Result<(), RecordError> {
+        if crc == Crc::Trust {
+            return Ok(());
+        }
+        let computed = crc32c::crc32c(batch.get(CHECKED..).unwrap_or_default());
+        if computed == self.crc {
+            return Ok(());
+        }
+        Err(self.error(RecordFault::WrongCrc { stored: self.crc, computed }))
+    }
+
+    pub(super) fn codec(&self) -> u8 {
+        (self.attributes & CODEC_MASK) as u8
+    }
+
     pub(super) fn error(&self, fault: RecordFault) -> RecordError {
         RecordError::new(self.base_offset, self.last_offset, fault)
     }
@@ -247,14 +264,9 @@ impl V2Batch {
         let Some(header) = BatchHeader::parse(&bytes) else {
             return Err(RecordError::new(0, 0, RecordFault::BatchLength(0)));
         };
-        if crc == Crc::Check {
-            let computed = crc32c::crc32c(bytes.get(CHECKED..).unwrap_or_default());
-            if computed != header.crc {
-                return Err(header.error(RecordFault::WrongCrc { stored: header.crc, computed }));
-            }
-        }
+        header.verify_crc(&bytes, crc)?;
         let header = header.checked()?;
-        let codec = (header.attributes & CODEC_MASK) as u8;
+        let codec = header.codec();
         let compression =
             Compression::from_id(codec).ok_or_else(|| header.error(RecordFault::UnknownCodec(codec)))?;
         Ok(Self { header, compression, bytes })

@@ -13,12 +13,14 @@ use bytes::Bytes;
 use super::batch::{TimestampType, V2Batch};
 use super::compression::{Compression, Decompressor, Lz4Checksum};
 use super::error::{RecordError, RecordFault};
+use super::joined;
 use super::record::{Field, Headers, Record, Row, field_len};
 use super::varint::{Word, take, take_slice, varint, varlong};
 
-/// The decompressed records of one batch.
+/// The decompressed records of one batch, or of several that were [joined](super::Batches::join).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payload {
+    pub(super) layout: Layout,
     pub(super) bytes: Bytes,
     pub(super) base_offset: i64,
     pub(super) last_offset_delta: i32,
@@ -26,6 +28,15 @@ pub struct Payload {
     pub(super) max_timestamp: i64,
     pub(super) timestamp_type: TimestampType,
     pub(super) count: u32,
+}
+
+/// What lies in the bytes of a payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// The records of one batch.
+    OneBatch,
+    /// Whole batches of one record each, with their headers.
+    Joined,
 }
 
 impl Payload {
@@ -45,6 +56,7 @@ impl Payload {
         let header = *batch.header();
         let bytes = bytes.unwrap_or_else(|| batch.into_raw_records());
         Ok(Self {
+            layout: Layout::OneBatch,
             bytes,
             base_offset: header.base_offset(),
             last_offset_delta: header.last_offset_delta(),
@@ -155,12 +167,16 @@ impl Payload {
         self.base_offset.wrapping_add(i64::from(delta))
     }
 
-    /// Timestamps wrap, as they do for every Kafka client.
+    /// The timestamp of the record at this position, with this difference from the base. Timestamps wrap, as they do for every Kafka client.
     #[inline]
-    pub(super) fn timestamp(&self, delta: impl FnOnce() -> i64) -> i64 {
+    pub(super) fn timestamp(&self, record: u32, delta: impl FnOnce() -> i64) -> i64 {
+        let (base, max) = match self.layout {
+            Layout::OneBatch => (self.base_timestamp, self.max_timestamp),
+            Layout::Joined => joined::timestamps(&self.bytes, record as usize),
+        };
         match self.timestamp_type {
-            TimestampType::CreateTime => self.base_timestamp.wrapping_add(delta()),
-            TimestampType::LogAppendTime => self.max_timestamp,
+            TimestampType::CreateTime => base.wrapping_add(delta()),
+            TimestampType::LogAppendTime => max,
             TimestampType::NoTimestampType => -1,
         }
     }
@@ -246,9 +262,15 @@ impl<'a> Records<'a> {
         // Local variables stay in registers.
         let (mut rest, mut previous, mut left) = (self.rest, self.previous, self.left);
         let mut fault = None;
+        let payload = self.payload;
         for _ in 0..most {
-            let short = check_short(self.payload, rest, previous);
-            match short.map_or_else(|| check(self.payload, rest, previous), Ok) {
+            let checked = match payload.layout {
+                Layout::OneBatch => {
+                    check_either(payload.bytes.len(), payload.last_offset_delta, rest, previous)
+                }
+                Layout::Joined => joined::check(payload, rest),
+            };
+            match checked {
                 Ok((row, behind)) => {
                     (rest, previous, left) = (behind, row.delta, left.saturating_sub(1));
                     each(row);
@@ -272,18 +294,35 @@ impl<'a> Records<'a> {
             fault => fault,
         };
         self.failed_at = Some(self.at());
+        let (first, last) = match self.payload.layout {
+            Layout::OneBatch => {
+                (self.payload.offset(self.previous).saturating_add(1), self.payload.last_offset())
+            }
+            // The others are whole.
+            Layout::Joined => joined::offsets(self.rest),
+        };
         self.rest = &[];
         self.left = 0;
-        let first = self.payload.offset(self.previous).saturating_add(1);
-        RecordError::new(first, self.payload.last_offset(), fault)
+        RecordError::new(first, last, fault)
     }
+}
+
+/// Checks the first record of `rest`, which ends `total` bytes after the beginning of the payload. Its offset delta is above `previous` and at most `last`.
+#[inline(always)]
+pub(super) fn check_either(
+    total: usize,
+    last: i32,
+    rest: &[u8],
+    previous: i32,
+) -> Result<(Row, &[u8]), RecordFault> {
+    check_short(total, last, rest, previous).map_or_else(|| check(total, last, rest, previous), Ok)
 }
 
 /// Like [`check`], but only for records whose lengths take at most three bytes each, as most do; `None` for others, and for a
 /// record with a fault. It reads the fields before the key, and also the length of the value, in one go.
 #[inline(always)]
-fn check_short<'a>(payload: &Payload, rest: &'a [u8], previous: i32) -> Option<(Row, &'a [u8])> {
-    let record = payload.bytes.len().wrapping_sub(rest.len());
+fn check_short(total: usize, last: i32, rest: &[u8], previous: i32) -> Option<(Row, &[u8])> {
+    let record = total.wrapping_sub(rest.len());
     let mut lead = Word::front(rest)?;
     let length = lead.varint()?;
     let end = lead.read.checked_add(usize::try_from(length).ok()?)?;
@@ -303,8 +342,7 @@ fn check_short<'a>(payload: &Payload, rest: &'a [u8], previous: i32) -> Option<(
         [0] => true,
         _ => varint(&mut headers).is_some_and(|count| Headers::are_whole(count, headers)),
     };
-    let is_sound =
-        is_whole && key >= -1 && value >= -1 && delta > previous && delta <= payload.last_offset_delta;
+    let is_sound = is_whole && key >= -1 && value >= -1 && delta > previous && delta <= last;
     let at = |within: usize| record.wrapping_add(within) as u32;
     let key = Field { at: at(key_at), len: key };
     let value = Field { at: at(value_at), len: value };
@@ -313,8 +351,7 @@ fn check_short<'a>(payload: &Payload, rest: &'a [u8], previous: i32) -> Option<(
 
 /// Checks the first record. Returns the positions of its parts, and the bytes after it.
 #[inline(always)]
-fn check<'a>(payload: &Payload, rest: &'a [u8], previous: i32) -> Result<(Row, &'a [u8]), RecordFault> {
-    let total = payload.bytes.len();
+fn check(total: usize, last: i32, rest: &[u8], previous: i32) -> Result<(Row, &[u8]), RecordFault> {
     // Converts the rest of the payload to a position in it, which fits: see `Decompressor::MAX_LIMIT`.
     let at = |following: usize| total.wrapping_sub(following) as u32;
     let record = at(rest.len());
@@ -344,7 +381,6 @@ fn check<'a>(payload: &Payload, rest: &'a [u8], previous: i32) -> Result<(Row, &
             RecordFault::Headers
         });
     }
-    let last = payload.last_offset_delta;
     if delta <= previous || delta > last {
         return Err(RecordFault::NonMonotonic { delta, previous, last });
     }
@@ -360,7 +396,13 @@ impl<'a> Iterator for Records<'a> {
             let extra = self.rest.len();
             return (extra > 0).then(|| Err(self.fail(RecordFault::BytesLeft(extra))));
         }
-        match check(self.payload, self.rest, self.previous) {
+        let checked = match self.payload.layout {
+            Layout::OneBatch => {
+                check(self.payload.bytes.len(), self.payload.last_offset_delta, self.rest, self.previous)
+            }
+            Layout::Joined => joined::check(self.payload, self.rest),
+        };
+        match checked {
             Ok((row, behind)) => {
                 (self.rest, self.previous) = (behind, row.delta);
                 self.left -= 1;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::batch::{Crc, TimestampType};
 use super::compression::{Compression, Decompressor, Lz4Checksum};
-use super::cursor::Payload;
+use super::cursor::{Layout, Payload};
 use super::error::{RecordError, RecordFault};
 use super::varint::{self, put_varint, put_varlong, take_slice};
 
@@ -151,6 +151,7 @@ impl LegacyBatch {
             Ok(())
         })?;
         Ok(Payload {
+            layout: Layout::OneBatch,
             bytes: Bytes::from(out),
             base_offset,
             last_offset_delta: delta(last_offset)?,

@@ -20,6 +20,7 @@ mod cursor;
 mod encode;
 mod error;
 mod header;
+mod joined;
 mod legacy;
 mod legacy_builder;
 mod record;

@@ -42,7 +42,7 @@ impl<'a> Record<'a> {
     /// The timestamp in milliseconds since 1970, set by the party in [`timestamp_type`](Self::timestamp_type); -1 if there is
     /// none.
     pub fn timestamp(&self) -> i64 {
-        self.payload.timestamp(|| {
+        self.payload.timestamp(self.row.record, || {
             let mut lead = self.payload.as_bytes().get(self.row.record as usize..).unwrap_or_default();
             let _length = varint(&mut lead);
             let _attributes = take::<1>(&mut lead);

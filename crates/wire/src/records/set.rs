@@ -1,11 +1,12 @@
 //! The records field of a fetched partition: consecutive batches of any message format, the last of which may be cut short.
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use super::batch::{BatchHeader, Crc, HEADER, V2Batch, unknown_magic};
 use super::compression::Decompressor;
 use super::cursor::Payload;
 use super::error::{RecordError, RecordFault};
+use super::joined::Joined;
 use super::legacy::LegacyBatch;
 use super::varint;
 
@@ -171,7 +172,9 @@ impl AnyBatchHeader {
 /// position stays until the caller decides to skip.
 #[derive(Debug, Clone)]
 pub struct Batches {
-    rest: Bytes,
+    bytes: Bytes,
+    /// The position of the next batch in them. (The length of this field in a response is an `i32`.)
+    at: u32,
     crc: Crc,
     end: Option<i64>,
     /// The offset from which batches must not have gaps.
@@ -184,7 +187,7 @@ pub struct Batches {
 impl Batches {
     /// Reads `records`, the records field of a fetched partition.
     pub fn new(records: Bytes, crc: Crc) -> Self {
-        Self { rest: records, crc, end: None, gapless_from: None, previous: None, failed: false }
+        Self { bytes: records, at: 0, crc, end: None, gapless_from: None, previous: None, failed: false }
     }
 
     /// Refuses batches that reach `end` or beyond, so that a false `lastOffsetDelta` cannot make the position jump.
@@ -210,9 +213,9 @@ impl Batches {
         if self.failed {
             return None;
         }
-        match frame(&self.rest).ok()? {
+        match frame(self.rest()).ok()? {
             Framed::Whole { magic: 2, .. } => {
-                let header = BatchHeader::parse(&self.rest)?.checked().ok()?;
+                let header = BatchHeader::parse(self.rest())?.checked().ok()?;
                 self.in_order(header.base_offset(), header.last_offset()).ok()?;
                 self.gapless(&header).ok()?;
                 Some(AnyBatchHeader::V2(header))
@@ -230,14 +233,37 @@ impl Batches {
         self.skip(header.size(), header.last_offset());
     }
 
+    fn rest(&self) -> &[u8] {
+        self.bytes.get(self.at as usize..).unwrap_or_default()
+    }
+
     fn skip(&mut self, size: usize, last_offset: i64) {
-        self.rest.advance(size.min(self.rest.len()));
+        self.at = self.at.saturating_add(u32::try_from(size).unwrap_or(u32::MAX));
         self.previous = Some(last_offset);
     }
 
     /// The number of bytes not read yet; at the end, those of a batch that was cut short.
     pub fn bytes_left(&self) -> usize {
-        self.rest.len()
+        self.rest().len()
+    }
+
+    /// The records of `first`, which [`next`](Self::next) has returned last, together with those of the batches behind it, as far as each of them has one
+    /// record that is not compressed, and the same leader epoch. `None`, with nothing read, if `first` is not like that, or no other follows it.
+    ///
+    /// Producers that do not linger write such batches. Opened together they cost little more than the records of one batch.
+    pub fn join(&mut self, first: &Batch) -> Option<Payload> {
+        let Batch::V2(first) = first else { return None };
+        let mut joined = Joined::begin(first)?;
+        let start = (self.at as usize).checked_sub(first.size())?;
+        while let Some((header, size)) = joined.next(self.rest(), self.crc) {
+            let is_sound =
+                self.in_order(header.base_offset(), header.last_offset()).and(self.gapless(&header)).is_ok();
+            if !is_sound || !joined.push(&header) {
+                break;
+            }
+            self.skip(size, header.last_offset());
+        }
+        joined.payload(self.bytes.slice(start..self.at as usize))
     }
 
     fn in_order(&self, base: i64, last: i64) -> Result<(), RecordError> {
@@ -261,17 +287,18 @@ impl Batches {
 
     #[inline]
     fn advance(&mut self) -> Result<Option<Batch>, RecordError> {
-        let batch = match frame(&self.rest)? {
-            Framed::CutShort { base, need } if self.previous.is_none() && !self.rest.is_empty() => {
-                let have = self.rest.len();
+        let rest = self.rest();
+        let at = self.at as usize;
+        let own = |size: usize| self.bytes.slice(at..at.saturating_add(size));
+        let batch = match frame(rest)? {
+            Framed::CutShort { base, need } if self.previous.is_none() && !rest.is_empty() => {
+                let have = rest.len();
                 return Err(RecordError::new(base, base, RecordFault::CutShort { need, have }));
             }
             Framed::CutShort { .. } => return Ok(None),
-            Framed::Whole { magic: 2, size, .. } => {
-                Batch::V2(V2Batch::verify(self.rest.slice(..size), self.crc)?)
-            }
+            Framed::Whole { magic: 2, size, .. } => Batch::V2(V2Batch::verify(own(size), self.crc)?),
             Framed::Whole { magic: 0 | 1, size, .. } => {
-                Batch::Legacy(LegacyBatch::verify(self.rest.slice(..size), self.crc)?)
+                Batch::Legacy(LegacyBatch::verify(own(size), self.crc)?)
             }
             Framed::Whole { base, magic, .. } => return Err(unknown_magic(base, magic)),
         };

@@ -4,6 +4,7 @@
 mod codecs;
 mod control;
 mod java;
+mod joined;
 mod legacy;
 mod properties;
 mod rows;
