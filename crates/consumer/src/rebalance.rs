@@ -20,6 +20,7 @@ use crate::{
     error::{Error, ErrorKind, NOT_COMMITTED, Result},
     event::{Event, OwnershipChange, RebalanceCall, Reporter},
     handle::Handle,
+    ledger::Refusal,
     ledgers::Ledgers,
     listener::{ListenerError, ListenerFuture},
     partition_list::PartitionList,
@@ -200,6 +201,13 @@ struct Inner {
     is_over: bool,
 }
 
+impl Inner {
+    /// Why the group has taken its partitions away, if it has.
+    fn loss(&self) -> Option<Arc<str>> {
+        self.handle.vitals.loss_of_all(&self.change.of.partitions)
+    }
+}
+
 /// Partitions whose records are finished one by one: records can be finished until the change ends.
 pub(crate) struct OpenLedgers {
     pub(crate) ledgers: Arc<Ledgers>,
@@ -254,6 +262,22 @@ impl PendingChange {
         self.with(|inner| inner.change.clone())
     }
 
+    /// The application is told now. What was to be revoked is lost if the group has gone on meanwhile, as the answer to the last commit may
+    /// have shown. Returns what it is told.
+    pub(crate) fn begin(&self) -> RebalanceCall {
+        self.with(|inner| {
+            if inner.change.call == RebalanceCall::Revoked
+                && let Some(why) = inner.loss()
+            {
+                inner.change.call = RebalanceCall::Lost;
+                if let Some(OpenLedgers { ledgers, partitions, .. }) = inner.ledgers.take() {
+                    ledgers.close(&partitions, &Refusal::Lost(Some(why)));
+                }
+            }
+            inner.change.call
+        })
+    }
+
     fn deadline(&self) -> Instant {
         self.with(|inner| inner.change.deadline)
     }
@@ -299,10 +323,11 @@ impl PendingChange {
     /// Reports the end of the change, once; also for a listener that took too long.
     pub(crate) fn end(&self) {
         drop(self.close_ledgers());
-        let Some((change, reporter, handle, command)) = self.with(|inner| {
+        let Some((change, is_lost, reporter, handle, command)) = self.with(|inner| {
             let first = !mem::replace(&mut inner.is_over, true);
             first.then(|| {
-                (inner.change.clone(), inner.reporter.clone(), inner.handle.clone(), inner.command.take())
+                let (change, is_lost) = (inner.change.clone(), inner.loss().is_some());
+                (change, is_lost, inner.reporter.clone(), inner.handle.clone(), inner.command.take())
             })
         }) else {
             return;
@@ -329,7 +354,7 @@ impl PendingChange {
         }
         match change.call {
             RebalanceCall::Assigned => {}
-            RebalanceCall::Revoked if !is_late => reporter.report(|| Event::Revoked(change.of)),
+            RebalanceCall::Revoked if !is_late && !is_lost => reporter.report(|| Event::Revoked(change.of)),
             RebalanceCall::Revoked | RebalanceCall::Lost => reporter.report(|| Event::Lost(change.of)),
         }
         if let Some(command) = command {

@@ -185,9 +185,10 @@ impl Offsets {
         !self.uncommitted.is_empty()
     }
 
-    /// Whether the finished position of the partition is not committed.
-    pub fn is_uncommitted(&self, partition: &TopicPartition) -> bool {
-        self.uncommitted.contains(partition)
+    /// The finished offset of the partition, if it is not committed.
+    pub fn uncommitted_offset(&self, partition: &TopicPartition) -> Option<i64> {
+        let finished = self.finished_position(partition)?.offset;
+        self.uncommitted.contains(partition).then_some(finished)
     }
 
     /// Whether the start offset of the partition is being looked up.

@@ -2,6 +2,8 @@
 
 use std::{pin::Pin, thread};
 
+use tokio::runtime::Runtime;
+
 use crate::error::{Error, ErrorKind, Result};
 
 /// A running engine: ends when its client is closed or dropped.
@@ -32,11 +34,28 @@ fn start_thread(name: &str, engine: impl Future<Output = ()> + Send + 'static) -
         .enable_all()
         .build()
         .map_err(|error| cannot("runtime", error))?;
+    // If there is no thread, it is dropped here, in the caller's own runtime.
+    let runtime = InAnyContext(Some(runtime));
     thread::Builder::new()
         .name(name.to_owned())
         // As a task among those of the connections it runs as soon as one of these has an answer. What `block_on` itself runs would
         // only do so after a look at all sockets.
-        .spawn(move || drop(runtime.block_on(runtime.spawn(engine))))
+        .spawn(move || {
+            if let Some(runtime) = &runtime.0 {
+                drop(runtime.block_on(runtime.spawn(engine)));
+            }
+        })
         .map_err(|error| cannot("thread", error))?;
     Ok(())
+}
+
+/// A runtime that may be dropped anywhere. (By itself it panics within another one.)
+struct InAnyContext(Option<Runtime>);
+
+impl Drop for InAnyContext {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use offtake_group::RevocationId;
 use offtake_machine::TopicPartition;
-use tokio::sync::oneshot;
+use tokio::{runtime, sync::oneshot};
 
 use super::{Consumer, Fatal, Group, Notified, PendingChange, Running};
 use crate::{
@@ -60,7 +60,8 @@ impl Consumer {
             }
             // The group has continued without us: it no longer waits, and would refuse a commit.
             Control::Revoke { id, partitions, owned, generation, revoke_by }
-                if revoke_by.is_some_and(|by| by <= clock::now()) || self.are_lost(&partitions) =>
+                if revoke_by.is_some_and(|by| by <= clock::now())
+                    || self.handle.vitals.loss_of_all(&partitions).is_some() =>
             {
                 self.running =
                     Some(self.lose(id, OwnershipChange { partitions, owned, generation: Some(generation) }));
@@ -118,9 +119,13 @@ impl Consumer {
         }
     }
 
-    /// Ready with the error of an engine that has ended: at once, and again after the same pause.
+    /// Ready with the error of an engine that has ended: at once, and again after the same pause. One that was not asked to end may have lacked a
+    /// timer, so this uses none then, nor without a runtime, where nothing would wake the task.
     pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         let ended = self.inbox.ended();
+        if !self.handle.inbox.is_closing() || runtime::Handle::try_current().is_err() {
+            return Poll::Ready(ended);
+        }
         if self.fatal.as_ref().is_none_or(|fatal| fatal.error.kind() != ended.kind()) {
             self.fatal = Some(Fatal { error: ended.clone(), returned_at: None });
         }
@@ -152,11 +157,6 @@ impl Consumer {
         });
     }
 
-    /// Whether the group has taken any of these away, even if the message that says so has not been handled yet.
-    fn are_lost(&self, partitions: &[TopicPartition]) -> bool {
-        self.handle.vitals.loss_of(partitions).is_some()
-    }
-
     /// Others may own these partitions already.
     fn lose(&mut self, id: RevocationId, change: OwnershipChange) -> Running {
         let why = self.handle.vitals.loss_of(&change.partitions);
@@ -165,8 +165,8 @@ impl Consumer {
         self.notify(RebalanceCall::Lost, change, deadline, Some(Command::RevocationDone(id)))
     }
 
-    /// Begins to revoke, as in a rebalance, all that a leaving member owns. If the group has taken it away, or the engine has
-    /// ended before, it is lost instead, as others may own it. Returns false, and does nothing, if no group has assigned anything.
+    /// Begins to revoke, as in a rebalance, all that a leaving member owns. If the group has taken all of it away, or the engine has
+    /// ended before, it is lost instead, as others may own it. (If it has taken a part away, the commit fails for that.) Returns false, and does nothing, if no group has assigned anything.
     pub(super) fn begin_to_leave(
         &mut self,
         deadline: Instant,
@@ -184,7 +184,7 @@ impl Consumer {
         self.running = Some(if self.handle.is_engine_gone() {
             self.give_up(&change.partitions, Refusal::ConsumerClosed);
             self.notify(RebalanceCall::Lost, change, deadline, None)
-        } else if let Some(why) = self.handle.vitals.loss_of(&change.partitions) {
+        } else if let Some(why) = self.handle.vitals.loss_of_all(&change.partitions) {
             self.give_up(&change.partitions, Refusal::Lost(Some(why)));
             self.notify(RebalanceCall::Lost, change, deadline, command.take())
         } else {
@@ -257,8 +257,6 @@ impl Consumer {
         command: Option<Command>,
     ) -> Running {
         let began = clock::now();
-        let notification =
-            if self.as_values { Notification::Value } else { self.listening(call, &of, deadline) };
         let ledgers =
             self.progress.of_each().filter(|_| call == RebalanceCall::Revoked).map(|ledgers| OpenLedgers {
                 ledgers: ledgers.clone(),
@@ -266,35 +264,35 @@ impl Consumer {
                 commit_within: self.commits_by_itself().then_some(CLOSING_COMMIT),
             });
         let change = Change { call, of, began, deadline };
-        Running::new(
-            notification,
-            PendingChange::new(change, self.handle.clone(), self.reporter.clone(), command, ledgers),
-        )
+        let pending =
+            PendingChange::new(change, self.handle.clone(), self.reporter.clone(), command, ledgers);
+        let notification = if self.as_values { Notification::Value } else { self.listening(&pending) };
+        Running::new(notification, pending)
     }
 
     /// Passes a change that a dropped `next` was to return to the listener, if another call continues it.
     pub(super) fn notify_listener(&mut self) {
-        let Some(change) = self.running.as_ref().filter(|it| it.is_value()).map(|it| it.pending().change())
-        else {
+        let Some(pending) = self.running.as_ref().filter(|it| it.is_value()).map(Running::pending) else {
             return;
         };
-        let notification = self.listening(change.call, &change.of, change.deadline);
+        let notification = self.listening(pending);
         self.running = self.running.take().map(|running| running.notification(notification));
     }
 
     /// The listener's future. Its first step also runs inside `poll`, where a panic is contained (FAILURES
     /// D9).
-    fn listening(&self, call: RebalanceCall, change: &OwnershipChange, deadline: Instant) -> Notification {
+    fn listening(&self, pending: &PendingChange) -> Notification {
+        let Change { of, deadline, .. } = pending.change();
         let rebalance = Rebalance {
-            partitions: change.partitions.clone(),
-            owned: change.owned.clone(),
-            generation: change.generation.unwrap_or_default(),
+            partitions: of.partitions,
+            owned: of.owned,
+            generation: of.generation.unwrap_or_default(),
             consumer: self.handle.clone(),
             deadline,
         };
-        let listener = self.listener.0.clone();
+        let (listener, pending) = (self.listener.0.clone(), pending.clone());
         Notification::listener(Box::pin(async move {
-            match call {
+            match pending.begin() {
                 RebalanceCall::Assigned => listener.assigned(rebalance).await,
                 RebalanceCall::Revoked => listener.revoked(rebalance).await,
                 RebalanceCall::Lost => listener.lost(rebalance).await,
@@ -312,7 +310,7 @@ impl Consumer {
             }
             Notified::Value => {
                 self.handed_out = Some(pending.clone());
-                let is_lost = pending.change().call == RebalanceCall::Lost;
+                let is_lost = pending.begin() == RebalanceCall::Lost;
                 let value = Handover::new(pending, self.handle.clone());
                 Some(Ok(if is_lost { Next::Lost(value) } else { Next::Revoking(value) }))
             }

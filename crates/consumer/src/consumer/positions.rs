@@ -68,7 +68,7 @@ impl Consumer {
     ///
     /// # Errors
     /// As [`commit`](Self::commit). `NotOwned` too if the group has taken a partition away, of which something is finished and not committed, and
-    /// no `poll` has said so yet: its records are delivered again. (Java's `commitSync` throws `CommitFailedException`.)
+    /// the application has not been told, or is still handling that (`lost`, `Next::Lost`): its records are delivered again. (Java's `commitSync` throws `CommitFailedException`.)
     pub async fn commit_finished(&mut self) -> Result<()> {
         self.commit_finished_within(self.handle.config.client.default_api_timeout).await
     }

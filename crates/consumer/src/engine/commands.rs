@@ -56,7 +56,7 @@ impl Engine {
                     // What was finished before a seek needs no report.
                     if self.offsets.mark_finished(&partition, token, position) == Err(FinishedError::NotOwned)
                     {
-                        self.ownership.not_committed(&partition);
+                        self.ownership.not_committed(&partition, position.offset);
                     }
                 }
             }

@@ -141,7 +141,7 @@ impl Engine {
             }
             GroupEvent::Lost { id, partitions, generation } => {
                 self.stop(&partitions);
-                self.ownership.lose(id, &partitions, |partition| self.offsets.is_uncommitted(partition));
+                self.ownership.lose(id, &partitions, |partition| self.offsets.uncommitted_offset(partition));
                 self.offsets.unassign(&partitions);
                 self.vitals.lost(&partitions, self.loss(now));
                 // Partitions being revoked are lost with the rest.
@@ -273,6 +273,9 @@ impl Engine {
             OffsetsEvent::Committed { offsets } => {
                 if let Some(coordinator) = &mut self.coordinator {
                     coordinator.on_response();
+                }
+                for (partition, offset) in &offsets {
+                    self.ownership.committed(partition, *offset);
                 }
                 self.waiters.commit_landed(offsets.iter().map(|(partition, _)| partition));
                 self.reporter.report(|| Event::Committed { offsets });

@@ -332,7 +332,7 @@ impl Engine {
 
     /// The group no longer waits for what is being revoked: it is lost, and a commit of it would be refused.
     fn lose_revoking(&mut self, now: Instant) {
-        let gone = self.ownership.lose_revoking(|partition| self.offsets.is_uncommitted(partition));
+        let gone = self.ownership.lose_revoking(|partition| self.offsets.uncommitted_offset(partition));
         self.offsets.unassign(&gone);
         self.vitals.lost(&gone, self.loss(now));
     }

@@ -22,7 +22,7 @@ pub(super) struct Ownership {
     /// Revocations that the application is done with; they end when their commits do.
     done: BTreeSet<RevocationId>,
     /// What the group took away, until the application is done with that change.
-    lost: BTreeMap<RevocationId, BTreeMap<TopicPartition, LostProgress>>,
+    lost: BTreeMap<RevocationId, BTreeMap<TopicPartition, Uncommitted>>,
     /// The time at which the group stops waiting, as the handle was told: it may be later by now.
     revoke_by: Option<Instant>,
 }
@@ -30,12 +30,8 @@ pub(super) struct Ownership {
 /// Partitions with their gauges, once they have started.
 type Partitions = BTreeMap<TopicPartition, Option<Arc<PartitionGauges>>>;
 
-/// Whether the application has finished records of a lost partition that were not committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LostProgress {
-    None,
-    Uncommitted,
-}
+/// The offset up to which the application has finished a lost partition, as far as that is not committed.
+type Uncommitted = Option<i64>;
 
 impl Ownership {
     /// Assigns exactly these from now on. Returns those that are no longer assigned.
@@ -171,24 +167,24 @@ impl Ownership {
         &mut self,
         id: RevocationId,
         partitions: &[TopicPartition],
-        is_uncommitted: impl Fn(&TopicPartition) -> bool,
+        uncommitted: impl Fn(&TopicPartition) -> Uncommitted,
     ) {
         for partition in partitions {
             self.assigned.remove(partition);
         }
-        self.note_lost(id, partitions, is_uncommitted);
+        self.note_lost(id, partitions, uncommitted);
     }
 
     /// Ends all revocations, because their partitions are lost. Returns these.
     pub(super) fn lose_revoking(
         &mut self,
-        is_uncommitted: impl Fn(&TopicPartition) -> bool,
+        uncommitted: impl Fn(&TopicPartition) -> Uncommitted,
     ) -> Vec<TopicPartition> {
         let mut gone = Vec::new();
         for (id, partitions) in std::mem::take(&mut self.revoking) {
             let partitions: Vec<_> = partitions.into_keys().collect();
             if !self.done.contains(&id) {
-                self.note_lost(id, &partitions, &is_uncommitted);
+                self.note_lost(id, &partitions, &uncommitted);
             }
             gone.extend(partitions);
         }
@@ -200,21 +196,24 @@ impl Ownership {
         &mut self,
         id: RevocationId,
         partitions: &[TopicPartition],
-        is_uncommitted: impl Fn(&TopicPartition) -> bool,
+        uncommitted: impl Fn(&TopicPartition) -> Uncommitted,
     ) {
-        let progress = |partition: &TopicPartition| match is_uncommitted(partition) {
-            true => LostProgress::Uncommitted,
-            false => LostProgress::None,
-        };
-        let lost = partitions.iter().map(|partition| (partition.clone(), progress(partition)));
+        let lost = partitions.iter().map(|partition| (partition.clone(), uncommitted(partition)));
         self.lost.insert(id, lost.collect());
     }
 
     /// The application has finished records of this partition that cannot be committed any more. (If it does not count as lost, the application
     /// has been told already.)
-    pub(super) fn not_committed(&mut self, partition: &TopicPartition) {
-        for progress in self.lost.values_mut().filter_map(|of| of.get_mut(partition)) {
-            *progress = LostProgress::Uncommitted;
+    pub(super) fn not_committed(&mut self, partition: &TopicPartition, offset: i64) {
+        for uncommitted in self.lost.values_mut().filter_map(|of| of.get_mut(partition)) {
+            *uncommitted = (*uncommitted).max(Some(offset));
+        }
+    }
+
+    /// A commit that was sent before the loss was made after all.
+    pub(super) fn committed(&mut self, partition: &TopicPartition, offset: i64) {
+        for uncommitted in self.lost.values_mut().filter_map(|of| of.get_mut(partition)) {
+            *uncommitted = uncommitted.filter(|finished| *finished > offset);
         }
     }
 
@@ -222,7 +221,7 @@ impl Ownership {
     /// of the loss.
     pub(super) fn lost_uncommitted(&self) -> Vec<TopicPartition> {
         let lost = self.lost.values().flatten();
-        lost.filter(|(_, progress)| **progress == LostProgress::Uncommitted)
+        lost.filter(|(_, uncommitted)| uncommitted.is_some())
             .map(|(partition, _)| partition.clone())
             .collect()
     }
@@ -366,7 +365,7 @@ mod tests {
     fn a_partition_is_assigned_until_it_is_removed_or_all_are() {
         let mut ownership = Ownership::default();
         ownership.assign([orders(0), orders(1), orders(2)]);
-        ownership.lose(RevocationId(1), &[orders(1)], |_| false);
+        ownership.lose(RevocationId(1), &[orders(1)], |_| None);
         assert!(ownership.contains(&orders(0)) && !ownership.contains(&orders(1)));
         assert!(ownership.partitions().eq([&orders(0), &orders(2)]));
         assert_eq!(ownership.clear(), [orders(0), orders(2)]);

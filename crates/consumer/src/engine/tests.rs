@@ -322,3 +322,50 @@ fn b8_a_refused_topic_is_reported_again_when_it_is_subscribed_to_again() {
 fn broker(node_id: i32) -> metadata::MetadataResponseBroker {
     metadata::MetadataResponseBroker { node_id, host: "kafka".to_owned(), port: 9092, ..Default::default() }
 }
+
+/// The application starts anew after the error was sent to it and before it has read it: it hears of the error, and has to hear of its end.
+#[test]
+fn c6_the_end_of_a_refusal_is_told_although_the_application_has_begun_anew_since() {
+    for anew in [false, true] {
+        let (mut engine, now) = engine(|builder| builder);
+        let at = |seconds| now + Duration::from_secs(seconds);
+        engine.assigned(now, &[0, 1]);
+        let metadata = |engine: &mut Engine, at: Instant, refused: bool| {
+            engine.metadata.refresh_now(at);
+            engine.handle_timeout(at);
+            let (tag, ..) = std::iter::from_fn(|| engine.poll_transmit(at))
+                .find(|(_, _, transmit)| matches!(transmit.request, offtake_wire::Request::Metadata(_)))
+                .unwrap();
+            let leader = |partition_index| metadata::MetadataResponsePartition {
+                partition_index,
+                leader_id: 1,
+                ..Default::default()
+            };
+            let response = MetadataResponse {
+                brokers: vec![broker(1)],
+                topics: vec![metadata::MetadataResponseTopic {
+                    name: Some("orders".to_owned()),
+                    partitions: vec![leader(0), leader(1)],
+                    ..Default::default()
+                }],
+                ..Default::default()
+            };
+            let answer = Answer { from: None, version: 13, memory: 0, response: response.into() };
+            let refusal = offtake_machine::CallError::Authentication {
+                address: "kafka:9092".to_owned(),
+                reason: "the password has changed".to_owned(),
+                is_final: true,
+            };
+            engine.handle_answer(at, tag, if refused { Err(refusal) } else { Ok(answer) });
+            engine.outputs(at)
+        };
+        metadata(&mut engine, now, false);
+        let told = metadata(&mut engine, at(10), true);
+        assert!(told.iter().any(|output| output.contains("the password has changed")), "{told:?}");
+        if anew {
+            engine.assigned(at(11), &[0]);
+        }
+        let told = metadata(&mut engine, at(20), false);
+        assert!(told.iter().any(|output| output.contains("Recovered")), "anew: {anew}, {told:?}");
+    }
+}

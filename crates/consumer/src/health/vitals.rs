@@ -174,6 +174,14 @@ impl Vitals {
         Some(loss.to_string().into())
     }
 
+    /// Why the last of these was lost, if all of them were.
+    pub(crate) fn loss_of_all(&self, partitions: &[TopicPartition]) -> Option<Arc<str>> {
+        let state = self.lock();
+        let losses = partitions.iter().map(|partition| state.losses.get(partition));
+        let losses: Option<Vec<_>> = losses.collect();
+        Some(losses?.last()?.to_string().into())
+    }
+
     /// Adds to the error why the partition is not assigned, if it was lost.
     pub(crate) fn explain(&self, error: Error) -> Error {
         let loss = error.partition().filter(|_| error.kind() == ErrorKind::NotOwned);

@@ -170,24 +170,29 @@ fn h2_n1_a_commit_after_a_close_that_was_given_up_says_so() {
     });
 }
 
-/// Notes which of its calls were made.
+/// Notes its calls, with their partitions.
 #[derive(Clone, Default)]
-struct Hears(Arc<Mutex<Vec<&'static str>>>);
+struct Hears(Arc<Mutex<Vec<String>>>);
 
 impl Hears {
-    fn hears(&self, what: &'static str) -> ListenerFuture {
-        self.0.lock().unwrap().push(what);
+    fn hears(&self, what: &str, of: &Rebalance) -> ListenerFuture {
+        let partitions: Vec<_> = of.partitions.iter().map(|it| it.partition).collect();
+        self.0.lock().unwrap().push(format!("{what} {partitions:?}"));
         Box::pin(async { Ok(()) })
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
     }
 }
 
 impl Listener for Hears {
-    fn revoked(&self, _: Rebalance) -> ListenerFuture {
-        self.hears("revoked")
+    fn revoked(&self, of: Rebalance) -> ListenerFuture {
+        self.hears("revoked", &of)
     }
 
-    fn lost(&self, _: Rebalance) -> ListenerFuture {
-        self.hears("lost")
+    fn lost(&self, of: Rebalance) -> ListenerFuture {
+        self.hears("lost", &of)
     }
 }
 
@@ -212,7 +217,7 @@ fn d2_n1_closing_and_unsubscribing_after_an_unnoticed_loss_call_lost() {
                         tokio::join!(async { handle.close(LIMIT).await.unwrap() }, polled);
                     }
                 }
-                assert_eq!(*hears.0.lock().unwrap(), ["lost"], "{loses:?}, {how}");
+                assert_eq!(hears.take(), ["lost [0, 1]"], "{loses:?}, {how}");
                 assert_eq!(events.count(|event| matches!(event, Event::Lost(_))), 1, "{loses:?}, {how}");
                 assert_eq!(events.count(|event| matches!(event, Event::Revoked(_))), 0, "{loses:?}, {how}");
             });
@@ -235,8 +240,11 @@ fn d2_a_revocation_that_nobody_took_in_time_is_a_loss() {
             second.subscribe("orders").await.unwrap();
             poll_until(&mut second, |consumer| consumer.assignment().len() == 2).await;
             first.poll(A_MOMENT).await.unwrap();
-            let heard = hears.0.lock().unwrap().clone();
-            assert!(!heard.is_empty() && heard.iter().all(|what| *what == "lost"), "{strategy}: {heard:?}");
+            let heard = hears.take();
+            assert!(
+                !heard.is_empty() && heard.iter().all(|what| what.starts_with("lost")),
+                "{strategy}: {heard:?}"
+            );
         });
     }
 }
@@ -362,4 +370,146 @@ fn h2_what_is_stored_during_a_handover_is_committed_and_nothing_is_stored_after_
         }
         assert_eq!(again, 1, "the one that was not stored");
     });
+}
+
+/// One partition was to be revoked, and nobody took that in time; the other is still owned when the consumer is closed.
+#[test]
+fn d2_n1_closing_commits_what_is_still_owned_although_another_partition_was_lost() {
+    virtually(async {
+        let (cluster, hears) = (cluster(2).await, Hears::default());
+        let of = |name| {
+            let builder =
+                member(&cluster, name).property("partition.assignment.strategy", "cooperative-sticky");
+            builder.property("auto.commit.interval.ms", 3_600_000)
+        };
+        let mut first = of("first").max_poll_interval(LIMIT).listener(hears.clone()).build().await.unwrap();
+        first.subscribe("orders").await.unwrap();
+        let at_end = |consumer: &Consumer, partition| consumer.position(("orders", partition)) == Some(3);
+        poll_until(&mut first, |consumer| at_end(consumer, 0) && at_end(consumer, 1)).await;
+        first.poll(A_MOMENT).await.unwrap();
+        // The answer to its SyncGroup, which takes a partition away, comes three seconds late. It polls meanwhile.
+        let late =
+            FaultRule::on(ApiKey::SyncGroup, Fault::Late(Duration::from_secs(3))).client("first").once();
+        let late = cluster.inject(late);
+        let mut second = of("second").build().await.unwrap();
+        second.subscribe("orders").await.unwrap();
+        let polls = tokio::spawn(async move {
+            loop {
+                second.poll(A_MOMENT).await.unwrap();
+            }
+        });
+        while cluster.hits(late) == 0 {
+            first.poll(A_MOMENT).await.unwrap();
+        }
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(2800) {
+            first.poll(A_MOMENT).await.unwrap();
+        }
+        // From here on it does not poll. It is closed a second before that is too long.
+        let last_poll = Instant::now();
+        tokio::time::sleep_until(last_poll + LIMIT - Duration::from_secs(1)).await;
+        assert!(first.owns_assignment(), "it is a member");
+        assert_eq!(first.health().assigned, 1, "of the one partition");
+        first.close(Duration::from_secs(10)).await.unwrap();
+        polls.abort();
+        let third = member(&cluster, "third").build().await.unwrap();
+        let committed = third.committed([("orders", 0), ("orders", 1)]).await.unwrap();
+        let heard = hears.0.lock().unwrap().clone();
+        assert!(!committed.is_empty(), "what it still owned is committed; its listener heard {heard:?}");
+    });
+}
+
+/// All that is finished is committed, and the call says so. The next one says that it is not.
+#[test]
+fn h2_a_commit_that_landed_while_its_partition_was_lost_does_not_make_the_next_one_fail() {
+    virtually(async {
+        let cluster = cluster(2).await;
+        let builder = member(&cluster, "c").max_poll_interval(LIMIT).enable_auto_commit(false);
+        let mut consumer = builder.build().await.unwrap();
+        consumer.subscribe("orders").await.unwrap();
+        let mut read = 0;
+        while read < 6 {
+            read += consumer.poll(A_MOMENT).await.unwrap().len();
+        }
+        // The application takes almost as long as it may, and the coordinator answers its commit a little late.
+        sleep(LIMIT - Duration::from_secs(1)).await;
+        cluster.inject(FaultRule::on(ApiKey::OffsetCommit, Fault::Delay(Duration::from_secs(2))).once());
+        consumer.commit_finished().await.expect("the commit landed");
+        assert_eq!(consumer.health().assigned, 0, "the group went on meanwhile");
+        let committed = consumer.committed([("orders", 0), ("orders", 1)]).await.unwrap();
+        assert_eq!(committed.values().map(|it| it.offset).sum::<i64>(), 6, "all of it is committed");
+        consumer.commit_finished().await.expect("nothing is finished that is not committed");
+    });
+}
+
+/// As in Java, which decides after the commit whether a member that revokes still is one.
+#[test]
+fn d2_g1_a_revocation_whose_commit_shows_that_the_group_went_on_is_a_loss() {
+    for strategy in ["range", "cooperative-sticky"] {
+        for (how, code) in [("unknown member", 25), ("fenced", 82)] {
+            virtually(async {
+                let (cluster, hears) = (cluster(2).await, Hears::default());
+                let of = |name| {
+                    let builder = member(&cluster, name).property("partition.assignment.strategy", strategy);
+                    builder.property("auto.commit.interval.ms", 3_600_000)
+                };
+                let mut first = of("first").listener(hears.clone()).build().await.unwrap();
+                first.subscribe("orders").await.unwrap();
+                let at_end =
+                    |consumer: &Consumer, partition| consumer.position(("orders", partition)) == Some(3);
+                poll_until(&mut first, |consumer| at_end(consumer, 0) && at_end(consumer, 1)).await;
+                let refuses = FaultRule::on(ApiKey::OffsetCommit, Fault::Fail(code)).client("first").once();
+                let refuses = cluster.inject(refuses);
+                let mut second = of("second").build().await.unwrap();
+                second.subscribe("orders").await.unwrap();
+                let mut lost = 0;
+                for _ in 0..200 {
+                    let (one, _) = tokio::join!(first.poll(A_MOMENT), second.poll(A_MOMENT));
+                    lost += usize::from(one.is_err());
+                    if !hears.0.lock().unwrap().is_empty() {
+                        break;
+                    }
+                }
+                let _ = (refuses, lost);
+                let heard = hears.0.lock().unwrap().clone();
+                assert!(
+                    heard.iter().all(|what| what.starts_with("lost")),
+                    "{strategy}, {how}: heard {heard:?}, and is {:?}",
+                    first.health().membership
+                );
+            });
+        }
+    }
+}
+
+/// The group goes on without the member while it hands partitions over: they are lost, and the events say so.
+#[test]
+fn d2_g1_a_handover_whose_partitions_were_lost_meanwhile_is_reported_as_lost() {
+    for code in [25, 82] {
+        virtually(async {
+            let (cluster, events) = (cluster(2).await, Events::default());
+            let of = |name| {
+                let builder = member(&cluster, name).enable_auto_commit(false);
+                builder.property("partition.assignment.strategy", "range")
+            };
+            let mut first = events.of(of("first")).build().await.unwrap();
+            first.subscribe("orders").await.unwrap();
+            poll_until(&mut first, |consumer| consumer.position(("orders", 1)) == Some(3)).await;
+            let mut second = of("second").build().await.unwrap();
+            second.subscribe("orders").await.unwrap();
+            let handover = revoking(&mut first, &mut second).await;
+            let refuses =
+                cluster.inject(FaultRule::on(ApiKey::Heartbeat, Fault::Fail(code)).client("first").once());
+            while cluster.hits(refuses) == 0 {
+                sleep(A_MOMENT).await;
+            }
+            sleep(A_MOMENT).await;
+            drop(handover);
+            sleep(A_MOMENT).await;
+            let lost = events.count(|event| matches!(event, Event::Lost(_)));
+            let revoked = events.count(|event| matches!(event, Event::Revoked(_)));
+            println!("EVENTS {code}: lost {lost} revoked {revoked}");
+            assert_eq!((lost, revoked), (1, 0), "{code}");
+        });
+    }
 }

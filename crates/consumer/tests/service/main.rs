@@ -7,6 +7,7 @@
     reason = "the application under test waits, in virtual time, and has tasks of its own"
 )]
 
+mod chances;
 mod clocks;
 mod closing;
 mod errors;
