@@ -39,6 +39,10 @@ fn n4_an_engine_that_is_spawned_without_a_timer_has_ended() {
 
 /// A consumer that is closed says so in every call, on any executor.
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a thread of the application, which is stuck if the test fails"
+)]
 fn n4_a_closed_consumer_says_so_each_time_also_where_there_is_no_timer() {
     use std::sync::mpsc;
     struct Unpark(std::thread::Thread);
