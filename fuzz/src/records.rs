@@ -99,6 +99,7 @@ fn set(bytes: Bytes, crc: Crc, step: u8) {
         assert!(batch.base_offset() <= batch.last_offset() && batch.last_offset() < batch.next_offset());
         previous = Some(batch.last_offset());
 
+        joined(&batches, &batch, usize::from(step) + 1);
         let opened = meter::within(8 * LIMIT + 8 * size + CONTEXT, || batch.open(&mut decompressor));
         match opened {
             Ok(payload) => {
@@ -112,6 +113,31 @@ fn set(bytes: Bytes, crc: Crc, step: u8) {
         }
         transactions(&batch, &mut decompressor);
     }
+}
+
+/// Batches of one record each, opened together, are the same as opened one by one. `batches` has returned the first of them last.
+fn joined(batches: &Batches, first: &Batch, step: usize) {
+    let mut together = batches.clone();
+    let Some(payload) = together.join(first) else {
+        assert_eq!(together.bytes_left(), batches.bytes_left(), "nothing is read");
+        return;
+    };
+    let mut rest = batches.clone();
+    let mut alone = vec![first.clone()];
+    while rest.bytes_left() > together.bytes_left() {
+        alone.push(rest.next().expect("what is joined is there").expect("and sound"));
+    }
+    assert_eq!((rest.bytes_left(), alone.len()), (together.bytes_left(), payload.count() as usize));
+    assert_eq!(alone.last().map(Batch::next_offset), Some(payload.next_offset()));
+    let alone: Vec<_> = alone
+        .iter()
+        .map(|batch| batch.open(&mut Decompressor::new()).expect("it is not compressed"))
+        .collect();
+    let each: Result<Vec<_>, RecordError> = alone.iter().flat_map(Payload::records).collect();
+    let whole: Result<Vec<_>, RecordError> = payload.records().collect();
+    assert_eq!(whole, each, "the same records, or the same error");
+    let good: Vec<_> = payload.records().map_while(Result::ok).collect();
+    take(&payload, step, &good, each.err());
 }
 
 fn walk(payload: &Payload, step: usize) {

@@ -68,6 +68,15 @@ fn with(mut batch: Vec<u8>, at: usize, change: &[u8]) -> Vec<u8> {
     batch
 }
 
+/// Batches of one record each.
+fn singles() -> Vec<u8> {
+    let single = |offset: i64| {
+        let mut batch = BatchBuilder::new(100 + offset + offset / 4);
+        bytes(batch.push(1000 * offset, Some(b"key"), Some(b"value"), &[("h", Some(b"1"))]))
+    };
+    (0..9).flat_map(single).collect()
+}
+
 /// Format 2: FAILURES INPUT23 to INPUT49. Checksums do not matter here.
 pub(crate) fn batches(corpora: &mut Corpora) {
     let good = bytes(&abc(5));
@@ -128,6 +137,15 @@ pub(crate) fn batches(corpora: &mut Corpora) {
     for (name, set) in rows {
         corpora.add("batch_v2", name, &[RAW, set]);
     }
+    let singles = singles();
+    corpora.add("batch_v2", "singles", &[RAW, &singles]);
+    // The length of the key of the fifth.
+    let size = singles.len() / 9;
+    corpora.add(
+        "batch_v2",
+        "singles-key-beyond-the-record",
+        &[RAW, &with(singles, 4 * size + 61 + 4, &[0x7e])],
+    );
     for codec in PACKED {
         let mut many = BatchBuilder::new(7).compression(codec);
         for at in 0..40 {
