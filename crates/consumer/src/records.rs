@@ -55,7 +55,7 @@ impl Records {
         Iter { parts: self.parts.iter(), current: None, left: self.len }
     }
 
-    /// The runs of consecutive records of one batch. A partition may have several, in offset order.
+    /// The runs of consecutive records, each of one batch, or of adjacent batches of one record. A partition may have several, in offset order.
     pub fn partitions(&self) -> slice::Iter<'_, PartitionRecords> {
         self.parts.iter()
     }
@@ -80,7 +80,7 @@ impl IntoIterator for Records {
     }
 }
 
-/// Consecutive records of one partition, out of one batch.
+/// Consecutive records of one partition, out of one batch or out of adjacent batches of one record each.
 #[derive(Clone, Debug)]
 pub struct PartitionRecords {
     pub(crate) partition: TopicPartition,

@@ -154,7 +154,7 @@ impl Flow {
 
     // ---- handing out -------------------------------------------------------------------------------------------
 
-    /// The next run of at most `most` records, out of one batch. The position then is after them, and after
+    /// The next run of at most `most` records, out of what was opened together. The position then is after them, and after
     /// all buffered offsets without a record that follow them.
     pub(super) fn next_part(
         &mut self,

@@ -415,7 +415,7 @@ impl<'a> Iterator for Records<'a> {
 
 impl std::iter::FusedIterator for Records<'_> {}
 
-/// Consecutive records of one batch that have been checked. Cheap to clone.
+/// Consecutive records of one payload that have been checked. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct RecordSlice {
     payload: Payload,

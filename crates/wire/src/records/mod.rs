@@ -1,7 +1,7 @@
 //! Record batches, as contained in Fetch responses and Produce requests.
 //!
 //! [`Batches`] splits the records field of a fetched partition into batches and verifies each one's checksum, once.
-//! [`Batch::open`] decompresses one into a [`Payload`], [`Records`] iterates over that, and a [`Record`] is a view into it:
+//! [`Batch::open`] decompresses one into a [`Payload`] ([`Batches::join`] makes one of several small ones), [`Records`] iterates over that, and a [`Record`] is a view into it:
 //! between the socket and the application, a record is neither copied (unless its batch was compressed, and then once, with the
 //! batch) nor allocated.
 //!
