@@ -59,3 +59,15 @@ impl Drop for InAnyContext {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where no thread can be made, its runtime is dropped in the one that the application builds its client in.
+    #[tokio::test]
+    async fn a_runtime_that_gets_no_thread_is_dropped_within_another_one() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        drop(InAnyContext(runtime.ok()));
+    }
+}
