@@ -135,6 +135,25 @@ fn a_new_epoch_is_no_join_and_nothing_new_is_no_assignment() {
     }
 }
 
+/// With the consumer protocol it keeps its id, whatever becomes of its epochs.
+#[test]
+fn a_member_that_was_fenced_has_joined_once_more() {
+    virtually(async {
+        let (log, _guard) = Log::start();
+        let cluster = cluster(1).await;
+        let builder = member(&cluster, "c").property("group.protocol", "consumer");
+        let mut consumer = builder.build().await.unwrap();
+        consumer.subscribe(["orders"]).await.unwrap();
+        read(&mut consumer, 3).await;
+        consumer.commit_finished().await.unwrap();
+        // FENCED_MEMBER_EPOCH
+        cluster.inject(FaultRule::on(ApiKey::ConsumerGroupHeartbeat, Fault::Fail(110)).once());
+        poll_for(&mut consumer, Duration::from_secs(20)).await;
+        let joined = log.with("joined the group");
+        assert_eq!((joined.len(), log.with("partitions assigned").len()), (2, 2), "{:#?}", log.lines());
+    });
+}
+
 #[test]
 fn a_start_at_a_committed_offset_is_logged_at_debug_level() {
     virtually(async {
