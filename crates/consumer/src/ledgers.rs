@@ -211,13 +211,14 @@ impl Ledgers {
     pub(crate) fn close_and_report(
         &self,
         partitions: &[TopicPartition],
+        why: &Refusal,
         tell: impl FnOnce(Positions),
     ) -> bool {
         let mut kept = self.lock();
         let mut positions = Positions::new();
         for partition in partitions {
             if let Some(mut kept) = kept.remove(partition) {
-                let finished = kept.ledger.close(Refusal::Revoked);
+                let finished = kept.ledger.close(why.clone());
                 positions.extend(kept.news(partition, finished));
             }
         }

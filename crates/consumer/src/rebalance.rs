@@ -217,10 +217,15 @@ pub(crate) struct OpenLedgers {
 }
 
 impl OpenLedgers {
+    /// Closes the ledgers, and reports what is finished. Returns whether that is new.
+    fn end(&self, why: &Refusal, handle: &Handle) -> bool {
+        let tell = |positions| drop(handle.send(Command::Finished { positions }));
+        self.ledgers.close_and_report(&self.partitions, why, tell)
+    }
+
     /// Closes the ledgers. Returns the answer to the last commit, if there is anything to commit.
     fn close(self, handle: &Handle) -> Option<oneshot::Receiver<Result<()>>> {
-        let tell = |positions| drop(handle.send(Command::Finished { positions }));
-        let news = self.ledgers.close_and_report(&self.partitions, tell);
+        let news = self.end(&Refusal::Revoked, handle);
         let deadline = clock::after(self.commit_within.filter(|_| news)?);
         let (reply, answer) = oneshot::channel();
         handle.send(Command::CommitFinished { deadline, by: CommitBy::Consumer, reply: Some(reply) }).ok()?;
@@ -270,8 +275,8 @@ impl PendingChange {
                 && let Some(why) = inner.loss()
             {
                 inner.change.call = RebalanceCall::Lost;
-                if let Some(OpenLedgers { ledgers, partitions, .. }) = inner.ledgers.take() {
-                    ledgers.close(&partitions, &Refusal::Lost(Some(why)));
+                if let Some(open) = inner.ledgers.take() {
+                    open.end(&Refusal::Lost(Some(why)), &inner.handle);
                 }
             }
             inner.change.call

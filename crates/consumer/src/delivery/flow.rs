@@ -211,6 +211,12 @@ impl Flow {
                 (None, None) => open.reader.next(opening.crc),
             };
             let contents = match upcoming {
+                // Each of these batches is handed out by itself, so that one that cannot be opened takes no other with it.
+                Ok(Some(Upcoming::Opened(batch))) if batch.payload.is_joined() => {
+                    let position = self.position.map(|position| position.offset);
+                    open.reader.drop_opened(position.unwrap_or(open.reader.chunk.fetch_offset));
+                    continue;
+                }
                 Ok(Some(Upcoming::Opened(OpenBatch { payload, at, leader_epoch, .. }))) => {
                     Contents::Begun { payload, at, leader_epoch }
                 }

@@ -216,6 +216,52 @@ fn a_batch_that_was_begun_is_handed_out_from_there() {
     assert_eq!(batches.into_iter().map(open).collect::<Vec<_>>(), [vec![4, 5], vec![6, 7, 8, 9]]);
 }
 
+/// Batches of one record, one behind the other in one response; that of offset 6 cannot be opened.
+fn singles() -> Chunk {
+    let unsound = BatchBuilder::new(6).leader_epoch(3).push_encoded(&[12, 0, 0, 0, 1, 100, 0], 1).build();
+    let of = |offset| if offset == 6 { unsound.clone().unwrap() } else { batch(offset, 1) };
+    let all: Vec<Bytes> = (0..9).map(of).collect();
+    chunk(0, 9, &[all.concat().into()])
+}
+
+#[test]
+fn batches_of_one_record_are_handed_out_together_up_to_one_that_cannot_be_opened() {
+    let mut sim = Sim::handing_out(4);
+    sim.receive(singles());
+    assert_eq!(sim.poll().unwrap().unwrap(), [0, 1, 2, 3]);
+    assert_eq!(sim.poll().unwrap().unwrap(), [4, 5]);
+    let error = sim.poll().unwrap().unwrap_err();
+    assert!(error.to_string().contains("6"), "{error}");
+    sim.seek(TOKEN.after_seek(), Some(7));
+    let mut rest = singles();
+    (rest.token, rest.fetch_offset) = (TOKEN.after_seek(), 7);
+    let restart = Restart::default();
+    let (partition, token) = (orders(), TOKEN.after_seek());
+    sim.delivery.receive(Data::Started { partition, token, position: Position::at(7), restart });
+    sim.receive(rest);
+    assert_eq!(sim.poll().unwrap().unwrap(), [7, 8]);
+}
+
+/// Whether `poll` or a thread has opened them together before, one that cannot be opened takes no other with it.
+#[test]
+fn batches_of_one_record_are_handed_out_unopened_one_by_one() {
+    for opener in [Opener::Nobody, Opener::Caller] {
+        let mut sim = Sim::opened_by(opener, 2);
+        sim.receive(singles());
+        assert_eq!(sim.poll().unwrap().unwrap(), [0, 1], "{opener:?}");
+        let mut batches = Vec::new();
+        while let Some(some) = sim.poll_batches() {
+            batches.extend(some.unwrap());
+        }
+        let offsets: Vec<_> =
+            batches.iter().map(|batch| (batch.first_offset(), batch.next_offset())).collect();
+        assert_eq!(offsets, (2..9).map(|offset| (offset, offset + 1)).collect::<Vec<_>>(), "{opener:?}");
+        let mut decompressor = crate::batches::Decompressor::new();
+        let opened = batches.into_iter().map(|batch| batch.open(&mut decompressor).is_ok());
+        assert_eq!(opened.collect::<Vec<_>>(), [true, true, true, true, false, true, true], "{opener:?}");
+    }
+}
+
 #[test]
 fn j3_offsets_behind_the_last_record_move_the_position_with_it() {
     let mut sim = Sim::handing_out(500);

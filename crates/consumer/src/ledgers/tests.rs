@@ -237,9 +237,12 @@ fn records_finished_during_a_handover_are_reported_last() {
     ledgers.hand_out(&mut records);
     records.finish().unwrap();
     let mut last = None;
-    assert!(ledgers.close_and_report(&[orders()], |positions| last = Some(positions[0].2.offset)));
+    assert!(
+        ledgers
+            .close_and_report(&[orders()], &Refusal::Revoked, |positions| last = Some(positions[0].2.offset))
+    );
     assert_eq!(last, Some(2));
-    assert!(!ledgers.close_and_report(&[orders()], |_| panic!("there is no news")));
+    assert!(!ledgers.close_and_report(&[orders()], &Refusal::Revoked, |_| panic!("there is no news")));
 }
 
 /// Finishes records of any time in any order, between hand-outs, seeks, revokes and moves back by the

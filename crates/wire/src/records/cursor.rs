@@ -151,6 +151,11 @@ impl Payload {
         self.count.saturating_sub(at.index)
     }
 
+    /// Whether these are the records of several batches, which were [joined](super::Batches::join).
+    pub fn is_joined(&self) -> bool {
+        self.layout == Layout::Joined
+    }
+
     /// The source of the timestamps.
     pub fn timestamp_type(&self) -> TimestampType {
         self.timestamp_type

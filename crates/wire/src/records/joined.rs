@@ -11,8 +11,10 @@ use super::record::Row;
 use super::set::{Framed, frame};
 use super::varint;
 
-/// The most batches that are joined. Their records are checked afterwards, while they are still in the processor's cache.
-const MOST: u32 = 512;
+/// The most batches that are joined: as many as a `poll` hands out by default.
+const MOST: u32 = 500;
+/// No more are joined once they have this size: their records are checked afterwards, while they are still in the processor's cache.
+pub(super) const ENOUGH: usize = 128 << 10;
 /// The codec of a batch that is not compressed.
 const UNCOMPRESSED: u8 = 0;
 /// The positions of the timestamps in a header; the larger is that of the last record, and with LogAppendTime of all.

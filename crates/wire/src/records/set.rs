@@ -6,7 +6,7 @@ use super::batch::{BatchHeader, Crc, HEADER, V2Batch, unknown_magic};
 use super::compression::Decompressor;
 use super::cursor::Payload;
 use super::error::{RecordError, RecordFault};
-use super::joined::Joined;
+use super::joined::{self, Joined};
 use super::legacy::LegacyBatch;
 use super::varint;
 
@@ -255,7 +255,10 @@ impl Batches {
         let Batch::V2(first) = first else { return None };
         let mut joined = Joined::begin(first)?;
         let start = (self.at as usize).checked_sub(first.size())?;
-        while let Some((header, size)) = joined.next(self.rest(), self.crc) {
+        let has_room = |at: u32| (at as usize).saturating_sub(start) < joined::ENOUGH;
+        while has_room(self.at)
+            && let Some((header, size)) = joined.next(self.rest(), self.crc)
+        {
             let is_sound =
                 self.in_order(header.base_offset(), header.last_offset()).and(self.gapless(&header)).is_ok();
             if !is_sound || !joined.push(&header) {

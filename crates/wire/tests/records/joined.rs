@@ -176,8 +176,15 @@ fn single(offset: i64) -> BatchBuilder {
 #[test]
 fn what_is_alike_is_joined_up_to_a_bound_and_nothing_else() {
     let payloads = |set: Vec<u8>| read_all(Batches::new(set.into(), Crc::Check), Reading::Joined).1;
-    assert_eq!(payloads(singles(0, 512)), 1);
-    assert_eq!(payloads(singles(0, 1025)), 3);
+    assert_eq!(payloads(singles(0, 500)), 1);
+    assert_eq!(payloads(singles(0, 1001)), 3);
+    let mut large = BatchBuilder::new(9).leader_epoch(3);
+    large.push(1009, None, Some(&[7; 128 << 10]), &[]);
+    assert_eq!(
+        payloads([singles(0, 9), bytes(&large).to_vec(), singles(10, 9)].concat()),
+        2,
+        "or up to a size"
+    );
     let with =
         |middle: BatchBuilder| [singles(0, 9), middle.build().unwrap().to_vec(), singles(30, 9)].concat();
     assert_eq!(payloads(with(single(12))), 1, "offsets may be missing");
