@@ -257,20 +257,34 @@ async fn a_sink_with_its_offsets_in_the_same_transaction_counts_each_record_once
     let client = postgres.client().await;
     client.batch_execute(postgres_sink::TABLES).await.expect("tables");
     let (group, database) = (unique("stock"), postgres.address());
-    let sink = |stop: Duration| {
-        let (of, database) = (consumer(at, &group), database.clone());
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let sink = || {
+        let (of, database, mut stopped) = (consumer(at, &group), database.clone(), stopped.clone());
         tokio::spawn(async move {
-            let ended = postgres_sink::run(of, &database, tokio::time::sleep(stop)).await;
-            ended.map_err(|error| error.to_string())
+            let ended = postgres_sink::run(of, &database, async {
+                let _ = stopped.wait_for(|stopped| *stopped).await;
+            });
+            ended.await.map_err(|error| error.to_string())
         })
     };
     for kill_after in [700, 900, 1100] {
-        let dies = sink(PATIENCE);
+        let dies = sink();
         tokio::time::sleep(Duration::from_millis(kill_after)).await;
         dies.abort();
     }
-    let (first, second) = (sink(Duration::from_secs(25)), sink(Duration::from_secs(25)));
-    for ended in [first, second] {
+    let last = [sink(), sink()];
+    let deadline = Instant::now() + PATIENCE;
+    let wanted: i64 = (0..RECORDS).map(|nth| i64::try_from(nth % 7).expect("small")).sum();
+    loop {
+        let sum = "SELECT COALESCE(SUM(sold), 0)::BIGINT FROM stock";
+        let sold: i64 = client.query_one(sum, &[]).await.expect("what is sold").get(0);
+        if sold >= wanted || Instant::now() > deadline {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    stop.send(true).expect("they run");
+    for ended in last {
         let summary = ended.await.expect("it did not panic").expect("it ended as it was asked to");
         assert!(summary.is_clean(), "{summary:?}");
     }

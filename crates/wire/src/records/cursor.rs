@@ -343,15 +343,14 @@ fn check_short(total: usize, last: i32, rest: &[u8], previous: i32) -> Option<(R
     let value_end = value_at.checked_add(usize::try_from(value).unwrap_or(0))?;
     let (body, behind) = rest.split_at_checked(end)?;
     let mut headers = body.get(value_end..)?;
-    let is_whole = match headers {
-        [0] => true,
-        _ => varint(&mut headers).is_some_and(|count| Headers::are_whole(count, headers)),
-    };
+    let has_headers = headers != [0];
+    let is_whole =
+        !has_headers || varint(&mut headers).is_some_and(|count| Headers::are_whole(count, headers));
     let is_sound = is_whole && key >= -1 && value >= -1 && delta > previous && delta <= last;
     let at = |within: usize| record.wrapping_add(within) as u32;
-    let key = Field { at: at(key_at), len: key };
     let value = Field { at: at(value_at), len: value };
-    is_sound.then_some((Row { delta, record: at(0), key, value }, behind))
+    let row = Row { delta, record: at(0), before_key: key_at as u8, has_headers, key_len: key, value };
+    is_sound.then_some((row, behind))
 }
 
 /// Checks the first record. Returns the positions of its parts, and the bytes after it.
@@ -389,7 +388,9 @@ fn check(total: usize, last: i32, rest: &[u8], previous: i32) -> Result<(Row, &[
     if delta <= previous || delta > last {
         return Err(RecordFault::NonMonotonic { delta, previous, last });
     }
-    Ok((Row { delta, record, key, value }, rest))
+    let before_key = key.at.wrapping_sub(record) as u8;
+    let has_headers = header_count != 0;
+    Ok((Row { delta, record, before_key, has_headers, key_len: key.len, value }, rest))
 }
 
 impl<'a> Iterator for Records<'a> {

@@ -13,11 +13,16 @@ pub struct Row {
     pub(super) delta: i32,
     /// The position of the record, including its length.
     pub(super) record: u32,
-    pub(super) key: Field,
+    /// The bytes of the record before its key: at most 26.
+    pub(super) before_key: u8,
+    /// Without this, whoever asks for the headers of a large record that has none would wait for the memory at its end.
+    pub(super) has_headers: bool,
+    /// Negative for null.
+    pub(super) key_len: i32,
     pub(super) value: Field,
 }
 
-/// A key or a value.
+/// The position of a part of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Field {
     pub(super) at: u32,
@@ -58,7 +63,8 @@ impl<'a> Record<'a> {
     /// The key. An empty key differs from none.
     #[inline]
     pub fn key(&self) -> Option<&'a [u8]> {
-        self.field(self.row.key)
+        let Row { record, before_key, key_len, .. } = self.row;
+        self.field(Field { at: record.saturating_add(before_key.into()), len: key_len })
     }
 
     /// The value. `None` is a tombstone, unlike an empty value.
@@ -70,6 +76,9 @@ impl<'a> Record<'a> {
     /// The headers in their original order, including duplicates.
     #[inline]
     pub fn headers(&self) -> Headers<'a> {
+        if !self.row.has_headers {
+            return Headers::default();
+        }
         let Field { at, len } = self.row.value;
         let value_end = (at as usize).saturating_add(usize::try_from(len).unwrap_or(0));
         let mut rest = self.payload.as_bytes().get(value_end..).unwrap_or_default();
