@@ -110,7 +110,10 @@ impl Running {
             (Notification::Value, _) => return Poll::Ready(Notified::Value),
             (Notification::Listener(_), Some(listened)) => listened,
             (Notification::Listener(listener), None) => match listen(listener, cx) {
-                Poll::Pending if !is_late => return Poll::Pending,
+                // It may have got more time when it was told.
+                Poll::Pending if self.alarm.poll(cx, self.pending.deadline()).is_pending() => {
+                    return Poll::Pending;
+                }
                 Poll::Pending => Err(self.pending.overdue()),
                 Poll::Ready(listened) => {
                     self.commit = self.pending.close_ledgers();
@@ -268,18 +271,23 @@ impl PendingChange {
     }
 
     /// The application is told now. What was to be revoked is lost if the group has gone on meanwhile, as the answer to the last commit may
-    /// have shown. Returns what it is told.
-    pub(crate) fn begin(&self) -> RebalanceCall {
+    /// have shown; then nobody waits for it, and only the next `poll` is due. Returns what it is told.
+    pub(crate) fn begin(&self) -> Change {
         self.with(|inner| {
             if inner.change.call == RebalanceCall::Revoked
                 && let Some(why) = inner.loss()
             {
                 inner.change.call = RebalanceCall::Lost;
+                // A member that leaves has the time that its caller gives it.
+                if let Some(Command::RevocationDone(_)) = inner.command {
+                    inner.change.began = clock::now();
+                    inner.change.deadline = clock::after(inner.handle.config.max_poll_interval);
+                }
                 if let Some(open) = inner.ledgers.take() {
                     open.end(&Refusal::Lost(Some(why)), &inner.handle);
                 }
             }
-            inner.change.call
+            inner.change.clone()
         })
     }
 

@@ -282,17 +282,17 @@ impl Consumer {
     /// The listener's future. Its first step also runs inside `poll`, where a panic is contained (FAILURES
     /// D9).
     fn listening(&self, pending: &PendingChange) -> Notification {
-        let Change { of, deadline, .. } = pending.change();
-        let rebalance = Rebalance {
-            partitions: of.partitions,
-            owned: of.owned,
-            generation: of.generation.unwrap_or_default(),
-            consumer: self.handle.clone(),
-            deadline,
-        };
-        let (listener, pending) = (self.listener.0.clone(), pending.clone());
+        let (listener, pending, consumer) = (self.listener.0.clone(), pending.clone(), self.handle.clone());
         Notification::listener(Box::pin(async move {
-            match pending.begin() {
+            let Change { call, of, deadline, .. } = pending.begin();
+            let rebalance = Rebalance {
+                partitions: of.partitions,
+                owned: of.owned,
+                generation: of.generation.unwrap_or_default(),
+                consumer,
+                deadline,
+            };
+            match call {
                 RebalanceCall::Assigned => listener.assigned(rebalance).await,
                 RebalanceCall::Revoked => listener.revoked(rebalance).await,
                 RebalanceCall::Lost => listener.lost(rebalance).await,
@@ -310,7 +310,7 @@ impl Consumer {
             }
             Notified::Value => {
                 self.handed_out = Some(pending.clone());
-                let is_lost = pending.begin() == RebalanceCall::Lost;
+                let is_lost = pending.begin().call == RebalanceCall::Lost;
                 let value = Handover::new(pending, self.handle.clone());
                 Some(Ok(if is_lost { Next::Lost(value) } else { Next::Revoking(value) }))
             }

@@ -513,3 +513,84 @@ fn d2_g1_a_handover_whose_partitions_were_lost_meanwhile_is_reported_as_lost() {
         });
     }
 }
+
+/// What was finished before the application was told is lost too.
+#[test]
+fn h2_g1_a_commit_while_the_application_handles_the_loss_fails() {
+    for (loses, finishes) in [
+        (Loses::Expiry, Finishes::ByPoll),
+        (Loses::Expiry, Finishes::ByStore),
+        (Loses::Expiry, Finishes::Each),
+        (Loses::PollInterval, Finishes::ByPoll),
+        (Loses::PollInterval, Finishes::Each),
+    ] {
+        virtually(async {
+            let case = format!("{loses:?} {finishes:?}");
+            let cluster = cluster(2).await;
+            let (mut consumer, read) = has_read(&cluster, finishes).await;
+            finish(&mut consumer, &read, finishes);
+            loses.wait(&cluster).await;
+            let lost = loop {
+                if let Next::Lost(lost) = consumer.next().await.unwrap() {
+                    break lost;
+                }
+            };
+            for _ in 0..2 {
+                let error = consumer.commit_finished().await.expect_err(&case);
+                assert_eq!(error.kind(), ErrorKind::NotOwned, "{case}: {error}");
+            }
+            lost.done();
+            loop {
+                if let Next::Records(records) = consumer.next().await.unwrap()
+                    && !records.is_empty()
+                {
+                    break;
+                }
+            }
+            consumer.commit_finished().await.unwrap();
+        });
+    }
+}
+
+/// Notes the end of a `lost` that takes a second.
+struct TakesItsTime(Arc<Mutex<bool>>);
+
+impl Listener for TakesItsTime {
+    fn lost(&self, _: Rebalance) -> ListenerFuture {
+        let ended = self.0.clone();
+        Box::pin(async move {
+            sleep(Duration::from_secs(1)).await;
+            *ended.lock().unwrap() = true;
+            Ok(())
+        })
+    }
+}
+
+/// The application is away in the middle of a revocation, for longer than the group waits. The time for `lost` begins when it is called.
+#[test]
+fn d2_g1_a_revocation_that_was_too_late_leaves_time_for_lost() {
+    virtually(async {
+        let (cluster, events, ended) = (cluster(2).await, Events::default(), Arc::default());
+        let of = |name| {
+            let builder = member(&cluster, name).max_poll_interval(LIMIT);
+            builder.property("auto.commit.interval.ms", 3_600_000)
+        };
+        let first = of("first").listener(TakesItsTime(Arc::clone(&ended)));
+        let mut first = events.of(first).build().await.unwrap();
+        first.subscribe("orders").await.unwrap();
+        poll_until(&mut first, |consumer| consumer.position(("orders", 1)) == Some(3)).await;
+        let hangs = FaultRule::on(ApiKey::OffsetCommit, Fault::Late(LIMIT)).client("first");
+        let hangs = cluster.inject(hangs.once());
+        let mut second = of("second").build().await.unwrap();
+        second.subscribe("orders").await.unwrap();
+        while cluster.hits(hangs) == 0 {
+            let (one, other) = tokio::join!(first.poll(A_MOMENT), second.poll(A_MOMENT));
+            assert!(one.unwrap().is_empty() && other.unwrap().is_empty());
+        }
+        sleep(2 * LIMIT).await;
+        while !*ended.lock().unwrap() {
+            first.poll(A_MOMENT).await.unwrap();
+        }
+        assert_eq!(events.count(|event| matches!(event, Event::RebalanceOverdue { .. })), 0);
+    });
+}
