@@ -46,7 +46,7 @@ use flow::{Flow, NextOutput, Opening, State, Turn};
 use moved::Moved;
 pub(crate) use poll_output::{Part, PollOutput};
 pub(crate) use prefetch::Opener;
-use prefetch::{MAX_CHUNKS, OpenWith, Prefetcher};
+use prefetch::{MAX_CHUNKS, Prefetcher};
 
 /// Everything that we own, and what is buffered for it.
 #[derive(Debug)]
@@ -82,8 +82,6 @@ struct Leaving {
 
 impl Delivery {
     pub(crate) fn new(config: &Config, opener: Opener, reporter: Reporter) -> Self {
-        let open_with =
-            OpenWith { limit: config.decompressed_batch_max_bytes, records: config.max_poll_records };
         Self {
             flows: BTreeMap::new(),
             leaving: BTreeMap::new(),
@@ -94,7 +92,11 @@ impl Delivery {
             seen_resumes: 0,
             moved: Moved::default(),
             output_number: 0,
-            prefetcher: Prefetcher::new(opener, config.decompression_threads, open_with),
+            prefetcher: Prefetcher::new(
+                opener,
+                config.decompression_threads,
+                config.decompressed_batch_max_bytes,
+            ),
             decompressor: Decompressor::with_limit(config.decompressed_batch_max_bytes),
             crc: if config.check_crcs { Crc::Check } else { Crc::Trust },
             most: config.max_poll_records,

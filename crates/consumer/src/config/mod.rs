@@ -134,7 +134,7 @@ pub struct Config {
     /// - two response buffers kept for reuse, each of up to half of the bound, until sixteen responses below
     ///   128 KiB in a row show that little data is arriving;
     /// - decompressed data: the batch that is being handed out, and, for an application that takes its time
-    ///   between two polls or sets `decompression.threads`, 6 MiB ahead of it and a batch for each thread
+    ///   between two polls or sets `decompression.threads`, 12 MiB ahead of it and a batch for each thread
     ///   (`decompressed.batch.max.bytes` each); paused partitions keep nothing decompressed. As buffers to
     ///   decompress into, the application's thread keeps 4 MiB and each other thread 8 MiB;
     /// - the responses and decompressed batches that contain records which the application holds: those of

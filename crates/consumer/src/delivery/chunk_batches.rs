@@ -7,6 +7,9 @@ use offtake_wire::records::{Batch, Crc, Decompressor, Payload, PayloadPosition, 
 
 use super::prefetch::{Counted, OpenBytes};
 
+/// The most records of a batch that are checked ahead: the position of each takes 24 bytes.
+const MAX_CHECKED: usize = 10_000;
+
 /// The unread rest of a chunk. It is independent of the consumer: its batches may be
 /// [opened](Self::open_ahead) on any thread.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ pub(super) struct OpenBatch {
     pub(super) counted: Option<Counted>,
 }
 
-/// The result of [`Payload::into_slice`], ahead of the poll that hands it out.
+/// The result of [`Payload::into_slice`], ahead of the polls that hand it out.
 #[derive(Debug)]
 pub(super) struct CheckedRecords {
     pub(super) slice: RecordSlice,
@@ -49,12 +52,18 @@ pub(super) enum Upcoming {
 }
 
 impl OpenBatch {
-    /// Up to `most` records; why none follow, if that is an error; and the batch, if more of it follow.
+    /// Up to `most` records, at least one; why none follow, if that is an error; and the batch, if more of it follow.
     #[inline]
-    pub(super) fn take(self, most: usize) -> (RecordSlice, Option<RecordError>, Option<Self>) {
-        let (slice, failed, at) = match self.checked {
-            Some(checked) if checked.slice.len() <= most => (checked.slice, checked.failed, checked.behind),
-            _ => {
+    pub(super) fn take(mut self, most: usize) -> (RecordSlice, Option<RecordError>, Option<Self>) {
+        let (slice, failed, at) = match self.checked.take() {
+            Some(mut checked) => {
+                if let Some(behind) = checked.slice.split_off(&mut self.at, most) {
+                    let slice = std::mem::replace(&mut checked.slice, behind);
+                    return (slice, None, Some(Self { checked: Some(checked), ..self }));
+                }
+                (checked.slice, checked.failed, checked.behind)
+            }
+            None => {
                 let mut at = self.at;
                 let (slice, failed) = self.payload.into_slice(&mut at, most);
                 (slice, failed, at)
@@ -116,21 +125,16 @@ impl ChunkBatches {
         }
     }
 
-    /// Opens the next batch, to be handed out later, and checks up to `most` of its records, so that the thread that opens it has
-    /// read its memory once and the application need not. False if nothing is left to open.
-    pub(super) fn open_ahead(
-        &mut self,
-        decompressor: &mut Decompressor,
-        most: usize,
-        open: &OpenBytes,
-    ) -> bool {
+    /// Opens the next batch, to be handed out later, and checks its records, so that the thread that opens it has read its memory
+    /// once and the application need not. False if nothing is left to open.
+    pub(super) fn open_ahead(&mut self, decompressor: &mut Decompressor, open: &OpenBytes) -> bool {
         if self.failed.is_some() || !self.has_unopened() {
             return false;
         }
         match self.open_next(decompressor) {
             Ok(batch) => self.opened.extend(batch.map(|batch| {
                 let mut behind = batch.at;
-                let (slice, failed) = batch.payload.take(&mut behind, most);
+                let (slice, failed) = batch.payload.take(&mut behind, MAX_CHECKED);
                 let bytes = batch.payload.as_bytes().len().saturating_add(size_of_val(slice.rows()));
                 let checked = Box::new(CheckedRecords { slice, failed, behind });
                 OpenBatch { checked: Some(checked), counted: Some(open.count(bytes)), ..batch }

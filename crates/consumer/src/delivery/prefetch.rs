@@ -30,21 +30,12 @@ const LONG: Duration = Duration::from_millis(10);
 /// last of them.
 const POLLS: u32 = 16;
 /// The limit of what is open ahead, in bytes; each thread may exceed it by a batch.
-const MAX_OPEN: usize = 6 << 20;
+const MAX_OPEN: usize = 12 << 20;
 /// The bytes of buffers that each thread keeps to decompress into: buffers of batches that are open or being
 /// handed out return to it.
 const KEPT: usize = 8 << 20;
 /// The number of chunks that are looked at, or submitted, at a time.
 pub(super) const MAX_CHUNKS: usize = 32;
-
-/// How batches are opened ahead.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct OpenWith {
-    /// The limit of one decompressed batch, in bytes.
-    pub(super) limit: usize,
-    /// The number of records that are checked: no poll hands out more.
-    pub(super) records: usize,
-}
 
 /// Selects what opens batches ahead.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +60,8 @@ pub(super) struct Prefetcher {
     always: bool,
     threads: usize,
     jobs: Option<mpsc::Sender<Arc<Job>>>,
-    with: OpenWith,
+    /// The limit of one decompressed batch, in bytes.
+    batch_limit: usize,
     open: OpenBytes,
     submitted: u64,
     /// When the application last received something.
@@ -146,14 +138,14 @@ impl Job {
     }
 
     /// Opens up to `most` batches, unless the chunk has been taken back.
-    fn run(&self, decompressor: &mut Decompressor, most: usize, records: usize) {
+    fn run(&self, decompressor: &mut Decompressor, most: usize) {
         let Some(mut batches) = self.begin() else { return };
         let unless_done = AbandonOnDrop(self);
         let mut left = most;
         while left > 0
             && self.open.room() > 0
             && !self.wanted.load(Ordering::Relaxed)
-            && batches.open_ahead(decompressor, records, &self.open)
+            && batches.open_ahead(decompressor, &self.open)
         {
             left -= 1;
         }
@@ -221,7 +213,7 @@ impl Drop for InFlight {
 impl Prefetcher {
     /// With this number of `threads`, for an application that has requested some; with 0, one thread for an
     /// application that takes its time.
-    pub(super) fn new(opener: Opener, threads: usize, with: OpenWith) -> Self {
+    pub(super) fn new(opener: Opener, threads: usize, batch_limit: usize) -> Self {
         let opener = match opener {
             Opener::Nobody if threads > 0 => Opener::Threads,
             opener => opener,
@@ -231,7 +223,7 @@ impl Prefetcher {
             always: threads > 0,
             threads: threads.max(1),
             jobs: None,
-            with,
+            batch_limit,
             open: OpenBytes::default(),
             submitted: 0,
             left_at: None,
@@ -293,12 +285,12 @@ impl Prefetcher {
     }
 
     fn run(&self, job: &Job, most: usize) {
-        job.run(&mut Decompressor::with_limit(self.with.limit), most, self.with.records);
+        job.run(&mut Decompressor::with_limit(self.batch_limit), most);
     }
 
     fn hand_over(&mut self, job: &Arc<Job>) {
         if self.jobs.is_none() {
-            self.jobs = start(self.threads, self.with);
+            self.jobs = start(self.threads, self.batch_limit);
         }
         let taken = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job.clone()).is_ok());
         if !taken {
@@ -308,16 +300,16 @@ impl Prefetcher {
 }
 
 /// Starts threads that end when the consumer does; `None` if none can be started.
-fn start(threads: usize, with: OpenWith) -> Option<mpsc::Sender<Arc<Job>>> {
+fn start(threads: usize, batch_limit: usize) -> Option<mpsc::Sender<Arc<Job>>> {
     let (sender, jobs) = mpsc::channel::<Arc<Job>>();
     let jobs = Arc::new(Mutex::new(jobs));
     let started = (0..threads).filter(|_| {
         let jobs = jobs.clone();
         let work = move || {
-            let mut decompressor = Decompressor::with_limit(with.limit).with_buffer_limit(KEPT);
+            let mut decompressor = Decompressor::with_limit(batch_limit).with_buffer_limit(KEPT);
             let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             while let Ok(job) = next() {
-                job.run(&mut decompressor, usize::MAX, with.records);
+                job.run(&mut decompressor, usize::MAX);
             }
         };
         let thread = thread::Builder::new().name("offtake-open".to_owned()).spawn(work);

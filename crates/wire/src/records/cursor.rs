@@ -6,6 +6,7 @@
 //! record's parts in a [`Row`], and returns a [`RecordSlice`], which is read without a `Result` and without decoding anything
 //! again.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -103,7 +104,8 @@ impl Payload {
                 // A false count allocates no more than the bytes allow.
                 let mut many = Vec::with_capacity(most.min(records.rest.len() / SMALLEST_RECORD));
                 let checked = records.check(most, |row| many.push(row));
-                rows = Rows::Many(Arc::new(many));
+                let all = 0..many.len();
+                rows = Rows::Many(Arc::new(many), all);
                 checked
             }
         }
@@ -433,7 +435,8 @@ pub struct RecordSlice {
 enum Rows {
     /// At most one record, without an allocation.
     Few(Option<Row>),
-    Many(Arc<Vec<Row>>),
+    /// These of the rows.
+    Many(Arc<Vec<Row>>, Range<usize>),
 }
 
 impl RecordSlice {
@@ -457,12 +460,32 @@ impl RecordSlice {
         &self.payload
     }
 
+    /// Keeps the first `most` records, at least one, and returns those behind them, if there are any. Moves `at`, the position before the
+    /// first record of all, before the first of those.
+    pub fn split_off(&mut self, at: &mut PayloadPosition, most: usize) -> Option<Self> {
+        let Rows::Many(rows, these) = &mut self.rows else { return None };
+        let most = most.max(1);
+        let end = these.start.checked_add(most).filter(|end| *end < these.end)?;
+        let (last, next) = (rows.get(end.checked_sub(1)?)?, rows.get(end)?);
+        let byte = match self.payload.layout {
+            Layout::OneBatch => next.record as usize,
+            Layout::Joined => joined::batch_of(next.record as usize),
+        };
+        let index = at.index.saturating_add(most as u32); // there are no more records than a `u32` can count
+        *at = PayloadPosition { byte, index, previous: last.delta };
+        let behind = Rows::Many(rows.clone(), end..these.end);
+        let behind = Self { payload: self.payload.clone(), rows: behind, next_offset: self.next_offset };
+        these.end = end;
+        self.next_offset = self.payload.offset(last.delta).saturating_add(1);
+        Some(behind)
+    }
+
     /// The positions of each record's parts, which take less memory than a [`Record`].
     #[inline]
     pub fn rows(&self) -> &[Row] {
         match &self.rows {
             Rows::Few(row) => row.as_slice(),
-            Rows::Many(rows) => rows,
+            Rows::Many(rows, these) => rows.get(these.clone()).unwrap_or_default(),
         }
     }
 

@@ -116,9 +116,14 @@ pub(super) fn offsets(rest: &[u8]) -> (i64, i64) {
     (base, base)
 }
 
+/// The position of the batch whose record is at this one.
+pub(super) fn batch_of(record: usize) -> usize {
+    record.saturating_sub(HEADER)
+}
+
 /// The base timestamp and the largest one of the batch whose record is at this position.
 pub(super) fn timestamps(bytes: &[u8], record: usize) -> (i64, i64) {
-    let header = record.checked_sub(HEADER).and_then(|at| bytes.get(at..)).unwrap_or_default();
+    let header = bytes.get(batch_of(record)..).unwrap_or_default();
     let of = |at: usize| header.get(at..).and_then(|mut field| varint::i64(&mut field)).unwrap_or(-1);
     (of(BASE_TIMESTAMP), of(MAX_TIMESTAMP))
 }

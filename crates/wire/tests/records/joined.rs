@@ -84,6 +84,8 @@ enum Reading {
     Joined,
     /// Joined, so many records at a time.
     InRuns(usize),
+    /// Joined, and checked at once, but so many at a time.
+    Split(usize),
 }
 
 fn read_all(mut set: Batches, reading: Reading) -> (Read, usize) {
@@ -113,6 +115,23 @@ fn read_all(mut set: Batches, reading: Reading) -> (Read, usize) {
                 }
             }
             assert_eq!(payload.next_offset_at(at), payload.next_offset());
+        } else if let Reading::Split(most) = reading {
+            let (mut before, mut end) = (PayloadPosition::START, PayloadPosition::START);
+            let (mut slice, error) = payload.take(&mut end, usize::MAX);
+            loop {
+                let behind = slice.split_off(&mut before, most);
+                records.extend(slice.iter().map(|record| (parts(&record.detach()), epoch)));
+                let at = if behind.is_some() { before } else { end };
+                assert_eq!(slice.next_offset(), payload.next_offset_at(at));
+                let Some(behind) = behind else { break };
+                let (again, _) = payload.take(&mut before.clone(), behind.len());
+                assert_eq!(again.rows(), behind.rows());
+                assert_eq!(payload.count_from(before), payload.count_from(end) + behind.len() as u32);
+                slice = behind;
+            }
+            if let Some(error) = error {
+                return ((records, Some(error)), payloads);
+            }
         } else {
             for record in payload.records() {
                 match record {
@@ -157,7 +176,8 @@ proptest! {
             set = set.gapless_from(offset);
         }
         let (expected, _) = read_all(set.clone(), Reading::OneByOne);
-        for reading in [Reading::Joined, Reading::InRuns(most), Reading::InRuns(1000)] {
+        let runs = [Reading::InRuns(most), Reading::InRuns(1000), Reading::Split(most)];
+        for reading in [Reading::Joined].into_iter().chain(runs) {
             prop_assert_eq!(&read_all(set.clone(), reading).0, &expected, "{:?}", reading);
         }
     }

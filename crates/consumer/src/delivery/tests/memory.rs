@@ -21,7 +21,7 @@ fn p1_hundreds_of_paused_partitions_keep_nothing_that_is_unpacked() {
             assert_eq!(got.first(), Some(&(partition.partition, 0)), "each in its turn");
             sim.handle.pause([partition.clone()]).unwrap();
             sim.delivery.application_leaves(now);
-            let most = (6 << 20) + 3 * UNPACKED; // what is opened ahead, and what is being handed out
+            let most = (12 << 20) + 3 * UNPACKED; // what is opened ahead, and what is being handed out
             assert!(
                 sim.delivery.unpacked() < most,
                 "{} B of paused partitions, {opener:?}",

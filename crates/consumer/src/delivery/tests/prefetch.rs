@@ -222,9 +222,9 @@ fn an_application_that_asks_for_threads_has_them_however_quick_it_is() {
     }
 }
 
-/// A batch is 100 records in 400 kB; 16 of them are six mebibytes and the batch that exceeds them.
+/// A batch is 100 records in 400 kB; 32 of them are twelve mebibytes and the batch that exceeds them.
 #[test]
-fn p1_no_more_is_opened_ahead_than_six_mebibytes_and_a_batch_of_however_many_chunks() {
+fn p1_no_more_is_opened_ahead_than_twelve_mebibytes_and_a_batch_of_however_many_chunks() {
     for chunks in [1, 4] {
         for most in [5, 500] {
             let mut sim = Sim::opened_by(Opener::Caller, most);
@@ -238,7 +238,7 @@ fn p1_no_more_is_opened_ahead_than_six_mebibytes_and_a_batch_of_however_many_chu
             let begun = open(&sim);
             sim.delivery.application_leaves(crate::clock::now());
             let ahead = open(&sim) - begun;
-            assert!((6 << 20..(6 << 20) + 410_000).contains(&ahead), "{ahead} B, {most} records a poll");
+            assert!((12 << 20..(12 << 20) + 410_000).contains(&ahead), "{ahead} B, {most} records a poll");
             sim.delivery.application_leaves(crate::clock::now());
             assert_eq!(open(&sim) - begun, ahead);
             let mut seen = most.min(500);
@@ -246,7 +246,7 @@ fn p1_no_more_is_opened_ahead_than_six_mebibytes_and_a_batch_of_however_many_chu
                 seen += offsets.unwrap().len();
             }
             assert_eq!(seen, 4000);
-            assert_eq!(sim.delivery.prefetcher.wanted(), 6 << 20, "nothing is counted any more");
+            assert_eq!(sim.delivery.prefetcher.wanted(), 12 << 20, "nothing is counted any more");
         }
     }
 }
