@@ -136,7 +136,7 @@ pub struct Config {
     /// - decompressed data: the batch that is being handed out, and, for an application that takes its time
     ///   between two polls or sets `decompression.threads`, 12 MiB ahead of it and a batch for each thread
     ///   (`decompressed.batch.max.bytes` each); paused partitions keep nothing decompressed. As buffers to
-    ///   decompress into, the application's thread keeps 4 MiB and each other thread 8 MiB;
+    ///   decompress into, the application's thread keeps 4 MiB and each other thread 16 MiB;
     /// - the responses and decompressed batches that contain records which the application holds: those of
     ///   the last poll, and any that it keeps. They do not count against the bound, because an application
     ///   that collects records would otherwise wait for ever;

@@ -32,8 +32,8 @@ const POLLS: u32 = 16;
 /// The limit of what is open ahead, in bytes; each thread may exceed it by a batch.
 const MAX_OPEN: usize = 12 << 20;
 /// The bytes of buffers that each thread keeps to decompress into: buffers of batches that are open or being
-/// handed out return to it.
-const KEPT: usize = 8 << 20;
+/// handed out return to it. Of fewer than those that are open, each would be given up before it returns.
+const KEPT: usize = 16 << 20;
 /// The number of chunks that are looked at, or submitted, at a time.
 pub(super) const MAX_CHUNKS: usize = 32;
 
