@@ -160,6 +160,10 @@ impl Consumer {
     /// Others may own these partitions already.
     fn lose(&mut self, id: RevocationId, change: OwnershipChange) -> Running {
         let why = self.handle.vitals.loss_of(&change.partitions);
+        if self.handle.vitals.loss_of_all(&change.partitions).is_some() {
+            // The engine knows of the loss: it commits nothing of these, but a commit while the application handles the loss fails for them.
+            self.report_finished();
+        }
         self.give_up(&change.partitions, Refusal::Lost(why));
         let deadline = self.while_polling(None);
         self.notify(RebalanceCall::Lost, change, deadline, Some(Command::RevocationDone(id)))
@@ -185,6 +189,7 @@ impl Consumer {
             self.give_up(&change.partitions, Refusal::ConsumerClosed);
             self.notify(RebalanceCall::Lost, change, deadline, None)
         } else if let Some(why) = self.handle.vitals.loss_of_all(&change.partitions) {
+            self.report_finished();
             self.give_up(&change.partitions, Refusal::Lost(Some(why)));
             self.notify(RebalanceCall::Lost, change, deadline, command.take())
         } else {

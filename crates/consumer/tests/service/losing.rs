@@ -529,6 +529,10 @@ fn h2_g1_a_commit_while_the_application_handles_the_loss_fails() {
             let cluster = cluster(2).await;
             let (mut consumer, read) = has_read(&cluster, finishes).await;
             finish(&mut consumer, &read, finishes);
+            consumer.commit_finished().await.unwrap();
+            cluster.produce("orders", 0, None, Some(b"more")).unwrap();
+            let more = consumer.poll(LIMIT).await.unwrap();
+            finish(&mut consumer, &[more], finishes);
             loses.wait(&cluster).await;
             let lost = loop {
                 if let Next::Lost(lost) = consumer.next().await.unwrap() {
@@ -538,6 +542,7 @@ fn h2_g1_a_commit_while_the_application_handles_the_loss_fails() {
             for _ in 0..2 {
                 let error = consumer.commit_finished().await.expect_err(&case);
                 assert_eq!(error.kind(), ErrorKind::NotOwned, "{case}: {error}");
+                assert_eq!(error.commit_report().expect(&case).failed().count(), 1, "{case}: {error}");
             }
             lost.done();
             loop {
