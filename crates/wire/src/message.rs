@@ -164,12 +164,19 @@ macro_rules! spec {
 
 /// Whether another field of the same message has the meaning of this one.
 macro_rules! said_elsewhere {
-    ($message:ident; or $other:ident $($rest:tt)*) => {
-        $message.$other != Self::default().$other
+    ($name:ident, $message:ident; or $other:ident $($rest:tt)*) => {
+        $message.$other != $name::default().$other
     };
-    ($message:ident; $($rest:tt)*) => {
+    ($name:ident, $message:ident; $($rest:tt)*) => {
         false
     };
+}
+
+/// A block, if the properties of a field contain a tag.
+macro_rules! if_tagged {
+    ($block:block) => {};
+    ($block:block tag $($rest:tt)*) => { $block };
+    ($block:block $other:tt $($rest:tt)*) => { $crate::message::if_tagged!($block $($rest)*) };
 }
 
 /// Parses the default of a field.
@@ -212,21 +219,39 @@ macro_rules! message {
             }
         }
 
-        impl $crate::table::Table for $name {
-            #[inline(always)]
-            fn visit<V: $crate::table::Visitor<Self>>(visitor: &mut V) -> Result<(), V::Error> {
-                $(visitor.visit($crate::table::TableField {
-                    name: stringify!($field),
-                    what: concat!(stringify!($name), ".", stringify!($field)),
-                    spec: const { $crate::message::spec!($($($spec)*)?) },
-                    default: || -> $ty { $crate::message::default!($($default)?) },
-                    get: |message| &message.$field,
-                    get_mut: |message| &mut message.$field,
-                    is_said_elsewhere: |_message| $crate::message::said_elsewhere!(_message; $($($spec)*)?),
-                })?;)*
-                Ok(())
+        const _: () = {
+            struct Fields;
+
+            // Outside of the visiting functions, so that the closures are compiled once, not for each type of visitor.
+            impl Fields {$(
+                #[inline(always)]
+                fn $field() -> $crate::table::TableField<$name, $ty> {
+                    $crate::table::TableField {
+                        name: stringify!($field),
+                        what: concat!(stringify!($name), ".", stringify!($field)),
+                        spec: const { $crate::message::spec!($($($spec)*)?) },
+                        default: || $crate::message::default!($($default)?),
+                        get: |message| &message.$field,
+                        get_mut: |message| &mut message.$field,
+                        is_said_elsewhere: |_message| $crate::message::said_elsewhere!($name, _message; $($($spec)*)?),
+                    }
+                }
+            )*}
+
+            impl $crate::table::Table for $name {
+                #[inline(always)]
+                fn visit<V: $crate::table::Visitor<Self>>(visitor: &mut V) -> Result<(), V::Error> {
+                    $( visitor.visit(Fields::$field())?; )*
+                    Ok(())
+                }
+
+                #[inline(always)]
+                fn visit_tagged<V: $crate::table::Visitor<Self>>(_visitor: &mut V) -> Result<(), V::Error> {
+                    $( $crate::message::if_tagged!({ _visitor.visit(Fields::$field())?; } $($($spec)*)?); )*
+                    Ok(())
+                }
             }
-        }
+        };
 
         impl $crate::Message for $name {
             const NAME: &'static str = stringify!($name);
@@ -258,4 +283,4 @@ macro_rules! message {
     )+};
 }
 
-pub(crate) use {default, message, said_elsewhere, spec};
+pub(crate) use {default, if_tagged, message, said_elsewhere, spec};

@@ -6,13 +6,15 @@
 use std::convert::Infallible;
 
 use crate::{
-    DecodeError, EncodeError, Encoding, Field, FieldShape, Reader, Shape, Writer, message::FieldSpec,
+    DecodeError, EncodeError, Encoding, Field, FieldShape, Kind, Reader, Shape, Writer, message::FieldSpec,
 };
 
 /// A message whose fields can be visited in the order of its table.
 pub(crate) trait Table: Default {
     /// Passes each field to `visitor`, up to its first error.
     fn visit<V: Visitor<Self>>(visitor: &mut V) -> Result<(), V::Error>;
+    /// The same for those fields that some version has as tagged ones.
+    fn visit_tagged<V: Visitor<Self>>(visitor: &mut V) -> Result<(), V::Error>;
 }
 
 pub(crate) trait Visitor<M> {
@@ -58,27 +60,37 @@ pub(crate) fn min_size<M: Table>(encoding: Encoding) -> usize {
 pub(crate) fn shape<M: Table>(encoding: Encoding) -> Shape {
     struct Fields(Encoding, Vec<FieldShape>);
 
+    // What does not depend on the type of a field is compiled once, not for each field of each message.
+    impl Fields {
+        fn add(&mut self, name: &'static str, spec: FieldSpec, kind: [fn(Encoding) -> Kind; 2]) {
+            let (encoding, [in_order, tagged]) = (self.0, kind);
+            let kind = match spec.in_order(encoding) {
+                true => in_order(encoding),
+                false if spec.in_tags(encoding).is_some() => tagged(encoding),
+                false => return,
+            };
+            let kind = if spec.refuses_null(encoding) { kind.with_null(false) } else { kind };
+            self.1.push(FieldShape { name, tag: spec.tag, kind, ignorable: spec.ignorable });
+        }
+
+        fn finish(mut self) -> Shape {
+            self.1.sort_by_key(|field| field.tag); // stable: tagged fields come last
+            Shape { flexible: self.0.flexible, fields: self.1 }
+        }
+    }
+
     impl<M> Visitor<M> for Fields {
         type Error = Infallible;
 
         fn visit<T: Field + PartialEq>(&mut self, field: TableField<M, T>) -> Result<(), Infallible> {
-            let (encoding, spec) = (self.0, field.spec);
-            let kind = match spec.in_order(encoding) {
-                true => Some(T::kind(encoding)),
-                false => spec.in_tags(encoding).map(|_| T::kind_tagged(encoding)),
-            };
-            self.1.extend(kind.map(|kind| {
-                let kind = if spec.refuses_null(encoding) { kind.with_null(false) } else { kind };
-                FieldShape { name: field.name, tag: spec.tag, kind, ignorable: spec.ignorable }
-            }));
+            self.add(field.name, field.spec, [T::kind, T::kind_tagged]);
             Ok(())
         }
     }
 
     let mut visitor = Fields(encoding, Vec::new());
     let Ok(()) = M::visit(&mut visitor);
-    visitor.1.sort_by_key(|field| field.tag); // stable: tagged fields come last
-    Shape { flexible: encoding.flexible, fields: visitor.1 }
+    visitor.finish()
 }
 
 #[inline]
@@ -88,7 +100,7 @@ pub(crate) fn read<M: Table>(r: &mut Reader, encoding: Encoding) -> Result<M, De
     if encoding.flexible {
         r.tagged_fields(|tag, r| {
             let mut visitor = OfTag { message: &mut message, r, encoding, tag, is_found: false };
-            M::visit(&mut visitor)?;
+            M::visit_tagged(&mut visitor)?;
             Ok(visitor.is_found)
         })?;
     }
@@ -149,7 +161,7 @@ pub(crate) fn write<M: Table>(message: &M, w: &mut Writer, encoding: Encoding) -
     M::visit(&mut InOrder { message, io: w, encoding })?;
     if encoding.flexible {
         let mut tagged = Tagged { message, encoding, written: Vec::new() };
-        M::visit(&mut tagged)?;
+        M::visit_tagged(&mut tagged)?;
         w.tagged_fields(&tagged.written)?;
     }
     Ok(())
