@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
 use futures_core::Stream;
@@ -14,10 +14,17 @@ use serde_json::json;
 const BOUND: Duration = Duration::from_secs(60);
 pub(crate) const A_MOMENT: Duration = Duration::from_millis(500);
 
-/// Runs a program to its end, within the limit.
+/// Runs a program to its end, within the limit of the tests of the library.
 pub(crate) fn program<T>(body: impl Future<Output = T>) -> T {
+    within(BOUND, body)
+}
+
+/// Runs a program to its end, within this time.
+pub(crate) fn within<T>(limit: Duration, body: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(BOUND, body).await.expect("it ends in time") })
+    // Behind a pointer: otherwise, the runtime's loop would be compiled once more for each program.
+    let body: Pin<&mut dyn Future<Output = T>> = pin!(body);
+    runtime.block_on(async { tokio::time::timeout(limit, body).await.expect("it ends in time") })
 }
 
 /// A topic with this many partitions and the values `0`, `1`, … in each.

@@ -2,6 +2,7 @@
 //! and in virtual time, so that minutes of silence take none.
 
 use std::{
+    pin::{Pin, pin},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -28,6 +29,7 @@ fn seconds(seconds: u64) -> Duration {
 pub(crate) fn virtually<T>(body: impl Future<Output = T>) -> T {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let body: Pin<&mut dyn Future<Output = T>> = pin!(body);
     runtime.block_on(async { timeout(24 * LONG, body).await.expect("it ends in time") })
 }
 

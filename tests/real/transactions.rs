@@ -11,7 +11,7 @@ use offtake_tests::{JavaTool, Kafka, RecordSpec, Shared, V2_8_2, V3_9_1, V4_3_0,
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use crate::library::{A_MOMENT, filled};
+use crate::library::{A_MOMENT, filled, within};
 use crate::specimens::CODECS;
 
 const PARTITIONS: i32 = 3;
@@ -20,8 +20,7 @@ const EXPIRES: Duration = Duration::from_secs(40);
 
 /// Runs a program to its end, within the limit; brokers check for timed-out transactions in their own time.
 fn program<T>(body: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(4 * EXPIRES, body).await.expect("it ends in time") })
+    within(4 * EXPIRES, body)
 }
 
 async fn producer(of: &Shared, id: &str, more: &[(&str, &str)]) -> TransactionalProducer {

@@ -162,13 +162,26 @@ impl Field for Option<Bytes> {
     }
 }
 
+/// The elements of an array, or `None` for null.
+#[inline(always)]
+fn elements<T: Field>(r: &mut Reader, encoding: Encoding) -> Result<Option<Vec<T>>, DecodeError> {
+    let Some(count) = r.count(encoding.flexible, T::min_size(encoding), size_of::<T>())? else {
+        return Ok(None);
+    };
+    let mut elements = Vec::with_capacity(count); // the reader has checked the count
+    for _ in 0..count {
+        elements.push(T::read(r, encoding)?);
+    }
+    Ok(Some(elements))
+}
+
 impl<T: Field> Field for Vec<T> {
     fn min_size(encoding: Encoding) -> usize {
         min_length(encoding)
     }
     fn read(r: &mut Reader, encoding: Encoding) -> Result<Self, DecodeError> {
         let what = r.context();
-        Option::read(r, encoding)?.ok_or(DecodeError::Null { what })
+        elements(r, encoding)?.ok_or(DecodeError::Null { what })
     }
     fn write(&self, w: &mut Writer, encoding: Encoding) -> Result<(), EncodeError> {
         w.count(encoding.flexible, Some(self.len()))?;
@@ -184,14 +197,7 @@ impl<T: Field> Field for Option<Vec<T>> {
         min_length(encoding)
     }
     fn read(r: &mut Reader, encoding: Encoding) -> Result<Self, DecodeError> {
-        let Some(count) = r.count(encoding.flexible, T::min_size(encoding), size_of::<T>())? else {
-            return Ok(None);
-        };
-        let mut elements = Vec::with_capacity(count); // the reader has checked the count
-        for _ in 0..count {
-            elements.push(T::read(r, encoding)?);
-        }
-        Ok(Some(elements))
+        elements(r, encoding)
     }
     fn write(&self, w: &mut Writer, encoding: Encoding) -> Result<(), EncodeError> {
         match self {

@@ -245,6 +245,8 @@ macro_rules! message {
                     Ok(())
                 }
 
+                const HAS_TAGGED: bool = false $( || $crate::message::spec!($($($spec)*)?).tag.is_some() )*;
+
                 #[inline(always)]
                 fn visit_tagged<V: $crate::table::Visitor<Self>>(_visitor: &mut V) -> Result<(), V::Error> {
                     $( $crate::message::if_tagged!({ _visitor.visit(Fields::$field())?; } $($($spec)*)?); )*

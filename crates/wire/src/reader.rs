@@ -210,25 +210,12 @@ impl Reader {
 
     /// The tagged fields at the end of a flexible struct. `known` reads the value of a known tag and returns true, or returns
     /// false; unknown tags are skipped, whatever their order. The value of a known tag must have exactly its declared size.
-    #[inline]
     pub fn tagged_fields(
         &mut self,
         mut known: impl FnMut(u32, &mut Self) -> Result<bool, DecodeError>,
     ) -> Result<(), DecodeError> {
-        match self.unsigned_varint()? {
-            0 => Ok(()),
-            count => self.some_tagged_fields(count, &mut known),
-        }
-    }
-
-    /// Compiled once, not for each message.
-    fn some_tagged_fields(
-        &mut self,
-        count: u32,
-        known: &mut dyn FnMut(u32, &mut Self) -> Result<bool, DecodeError>,
-    ) -> Result<(), DecodeError> {
         let mut seen = 0_u64;
-        for _ in 0..count {
+        for _ in 0..self.unsigned_varint()? {
             let (tag, size) = (self.unsigned_varint()?, self.unsigned_varint()? as usize);
             let (outer, left) = (self.end, self.remaining());
             if size > left {

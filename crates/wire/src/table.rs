@@ -13,7 +13,9 @@ use crate::{
 pub(crate) trait Table: Default {
     /// Passes each field to `visitor`, up to its first error.
     fn visit<V: Visitor<Self>>(visitor: &mut V) -> Result<(), V::Error>;
-    /// The same for those fields that some version has as tagged ones.
+    /// Whether it has tagged fields, in any version.
+    const HAS_TAGGED: bool;
+    /// Passes only the tagged fields.
     fn visit_tagged<V: Visitor<Self>>(visitor: &mut V) -> Result<(), V::Error>;
 }
 
@@ -97,7 +99,9 @@ pub(crate) fn shape<M: Table>(encoding: Encoding) -> Shape {
 pub(crate) fn read<M: Table>(r: &mut Reader, encoding: Encoding) -> Result<M, DecodeError> {
     let mut message = M::default();
     M::visit(&mut InOrder { message: &mut message, io: r, encoding })?;
-    if encoding.flexible {
+    if encoding.flexible && !M::HAS_TAGGED {
+        r.tagged_fields(unknown)?; // not a closure: it would be compiled for each message
+    } else if encoding.flexible {
         r.tagged_fields(|tag, r| {
             let mut visitor = OfTag { message: &mut message, r, encoding, tag, is_found: false };
             M::visit_tagged(&mut visitor)?;
@@ -105,6 +109,10 @@ pub(crate) fn read<M: Table>(r: &mut Reader, encoding: Encoding) -> Result<M, De
         })?;
     }
     Ok(message)
+}
+
+fn unknown(_tag: u32, _: &mut Reader) -> Result<bool, DecodeError> {
+    Ok(false)
 }
 
 /// Decodes or encodes the fields in wire order.

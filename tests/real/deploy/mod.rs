@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use offtake_tests::Oversleep;
 
-use crate::flow;
+use crate::{flow, library::within};
 use service::{Entry, OBSERVER, Protocol, Service};
 
 const MEMBERS: usize = 20;
@@ -28,9 +28,7 @@ fn is_full() -> bool {
 }
 
 fn deploy(body: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let bound = if is_full() { Duration::from_secs(900) } else { Duration::from_secs(180) };
-    runtime.block_on(async { tokio::time::timeout(bound, body).await.expect("it ends in time") });
+    within(if is_full() { Duration::from_secs(900) } else { Duration::from_secs(180) }, body);
 }
 
 /// FAILURES G2, for all members of a group.

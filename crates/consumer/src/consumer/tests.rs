@@ -303,7 +303,10 @@ fn unanswered(
     log: Log,
     build: impl FnOnce(Builder) -> Builder,
 ) -> (Consumer, Engine, mpsc::UnboundedReceiver<Command>) {
-    let builder = build(Consumer::builder("localhost:9092").group("readers"));
+    built(log, build(Consumer::builder("localhost:9092").group("readers")))
+}
+
+fn built(log: Log, builder: Builder) -> (Consumer, Engine, mpsc::UnboundedReceiver<Command>) {
     let (config, parts, _) = builder.into_parts();
     let parts = ConsumerParts { opener: Opener::Caller, ..parts };
     let (commands, commanded) = mpsc::unbounded_channel();

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    pin::Pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -89,6 +90,11 @@ pub(crate) fn dead_letters_to(topic: &str, cluster: &Cluster) -> DeadLetters {
         })
 }
 
+/// A handler of any type. Each type would have the whole worker compiled once more.
+pub(crate) type Handler = Box<
+    dyn Fn(OwnedRecord, Attempt) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>> + Send + Sync,
+>;
+
 /// The actions of handlers, in order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger(Arc<Mutex<Vec<Entry>>>);
@@ -131,19 +137,13 @@ impl Ledger {
     }
 
     /// A handler that notes its beginning, then runs this, then notes how it ended.
-    pub(crate) fn around<F, T>(
-        &self,
-        handler: F,
-    ) -> impl Fn(OwnedRecord, Attempt) -> std::pin::Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>
-    + Send
-    + Sync
-    + 'static
+    pub(crate) fn around<F, T>(&self, handler: F) -> Handler
     where
         F: Fn(OwnedRecord, Attempt) -> T + Send + Sync + 'static,
         T: Future<Output = Result<(), Failure>> + Send + 'static,
     {
         let ledger = self.clone();
-        move |record, attempt| {
+        Box::new(move |record, attempt| {
             ledger.note(&record, What::Began(attempt.number()));
             let (ledger, handled) = (ledger.clone(), handler(record.clone(), attempt));
             Box::pin(async move {
@@ -151,7 +151,7 @@ impl Ledger {
                 ledger.note(&record, if result.is_ok() { What::Done } else { What::Failed });
                 result
             })
-        }
+        })
     }
 
     /// Asserts for each key that no record begins before all earlier ones are done, or in this set.
@@ -203,6 +203,11 @@ impl Running {
         F: Fn(OwnedRecord, Attempt) -> T + Send + Sync + 'static,
         T: Future<Output = Result<(), Failure>> + Send + 'static,
     {
+        let handler: Handler = Box::new(move |record, attempt| Box::pin(handler(record, attempt)));
+        Self::start_any(worker, handler, Box::new(also))
+    }
+
+    fn start_any(worker: Worker, handler: Handler, also: Box<dyn Fn(&Event) + Send + Sync>) -> Self {
         let events = Arc::<Mutex<Vec<Event>>>::default();
         let told = Arc::clone(&events);
         let worker = worker.events(move |event| {
@@ -220,6 +225,10 @@ impl Running {
 
     /// Waits until the condition holds, for at most ten minutes.
     pub(crate) async fn until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
+        self.until_any(what, &mut is_so).await;
+    }
+
+    async fn until_any(&self, what: &str, is_so: &mut dyn FnMut(&Self) -> bool) {
         for _ in 0..6000 {
             if is_so(self) {
                 return;
