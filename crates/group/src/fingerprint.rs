@@ -2,7 +2,7 @@
 //! member's future behaviour.
 //!
 //! Times in it are relative to now, and as coarse as possible. It exists only with the feature `_model`,
-//! which only the tests of this crate turn on.
+//! which only the package of that checker turns on.
 
 use std::{
     hash::{Hash, Hasher},
