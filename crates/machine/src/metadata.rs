@@ -426,7 +426,10 @@ impl Metadata {
 
     fn remember_ids(&mut self) {
         let topics = &self.cluster.topics;
-        self.known_ids.retain(|name, _| topics.contains_key(name));
+        // A broker may leave out a topic that it was asked for, and another one show it as it was before.
+        let is_named =
+            |name: &Topic| matches!(&self.interest, Interest::Topics(wanted) if wanted.contains(name));
+        self.known_ids.retain(|name, _| topics.contains_key(name) || is_named(name));
         for (name, info) in topics.iter().filter(|(_, info)| !info.id.is_zero()) {
             let ids = self.known_ids.entry(name.clone()).or_default();
             if ids.last() != Some(&info.id) {

@@ -530,6 +530,13 @@ fn b3_an_id_that_was_replaced_comes_back_only_when_answer_after_answer_has_it() 
         assert!(sim.next_in() < Duration::from_secs(2), "another is asked in {:?}", sim.next_in());
     }
     assert_eq!(sim.ask().to, Target::Other(BrokerId(2)));
+    // Nor if answers without the topic came between.
+    let mut sim = Sim::wanting(&["orders", "returns"]);
+    sim.told_by(|_| 1, view(1, 5));
+    sim.told_by(|_| 1, cluster(vec![]));
+    sim.told_by(|_| 1, view(2, 0));
+    sim.told_by(|_| 2, view(1, 5));
+    assert_eq!(id(&sim), Some(2));
     // What was first learned may have been the old state.
     let mut sim = Sim::wanting(&["orders", "returns"]);
     sim.told_by(|_| 1, view(2, 0));
