@@ -310,12 +310,18 @@ impl Metadata {
         }
         let lists_all = self.call_wants_all && self.interest.is_all();
         self.weigh_older(from, &response);
-        let told = Cluster::from_response(response, lists_all, &self.cluster);
+        let mut told = Cluster::from_response(response, lists_all, &self.cluster);
         if told.brokers.is_empty() {
             // A broker that has just started may list no broker, not even itself.
             return self.failed(now);
         }
         self.failing_since = None;
+        if let Interest::Topics(wanted) = &self.interest {
+            // A known topic that the response leaves out is as unknown as one that it calls so.
+            for name in wanted.iter().filter(|name| self.cluster.topics.contains_key(*name)) {
+                told.topics.entry(name.clone()).or_insert_with(TopicInfo::unknown);
+            }
+        }
         let mut topics = BTreeMap::new();
         let mut complete = true;
         for (name, info) in told.topics {
@@ -426,10 +432,7 @@ impl Metadata {
 
     fn remember_ids(&mut self) {
         let topics = &self.cluster.topics;
-        // A broker may leave out a topic that it was asked for, and another one show it as it was before.
-        let is_named =
-            |name: &Topic| matches!(&self.interest, Interest::Topics(wanted) if wanted.contains(name));
-        self.known_ids.retain(|name, _| topics.contains_key(name) || is_named(name));
+        self.known_ids.retain(|name, _| topics.contains_key(name));
         for (name, info) in topics.iter().filter(|(_, info)| !info.id.is_zero()) {
             let ids = self.known_ids.entry(name.clone()).or_default();
             if ids.last() != Some(&info.id) {

@@ -184,9 +184,16 @@ fn b9_a_passing_error_keeps_what_was_known_and_a_lasting_absence_is_believed() {
         sim.told(cluster(vec![refused("orders", ErrorCode::LeaderNotAvailable)]));
         assert!(sim.metadata.cluster().topic("orders").is_some());
     }
-    for left in [true, true, false] {
-        sim.told(cluster(vec![refused("orders", ErrorCode::UnknownTopicOrPartition)]));
-        assert_eq!(sim.metadata.cluster().topic("orders").is_some(), left);
+    // To leave it out says the same as to call it unknown.
+    for absence in [vec![refused("orders", ErrorCode::UnknownTopicOrPartition)], vec![]] {
+        for left in [true, true, false] {
+            sim.told(cluster(absence.clone()));
+            assert_eq!(sim.metadata.cluster().topic("orders").is_some(), left);
+            assert!(sim.next_in() < Duration::from_secs(2), "asked again in {:?}", sim.next_in());
+        }
+        assert!(sim.metadata.cluster().topics.contains_key("orders"), "it was asked for, and is not there");
+        sim.told(cluster(vec![topic("orders", 1, &[(1, 0)])]));
+        assert_eq!(sim.leader("orders", 0), Some((1, Some(0))));
     }
 }
 
@@ -530,13 +537,21 @@ fn b3_an_id_that_was_replaced_comes_back_only_when_answer_after_answer_has_it() 
         assert!(sim.next_in() < Duration::from_secs(2), "another is asked in {:?}", sim.next_in());
     }
     assert_eq!(sim.ask().to, Target::Other(BrokerId(2)));
-    // Nor if answers without the topic came between.
-    let mut sim = Sim::wanting(&["orders", "returns"]);
-    sim.told_by(|_| 1, view(1, 5));
-    sim.told_by(|_| 1, cluster(vec![]));
-    sim.told_by(|_| 1, view(2, 0));
-    sim.told_by(|_| 2, view(1, 5));
-    assert_eq!(id(&sim), Some(2));
+    // Nor if answers without the topic came between, before the new id or after it.
+    for times in 1..=LISTINGS_BEFORE_DELETED {
+        let mut sim = Sim::wanting(&["orders", "returns"]);
+        sim.told_by(|_| 1, view(1, 5));
+        for _ in 0..times {
+            sim.told_by(|_| 1, cluster(vec![]));
+        }
+        sim.told_by(|_| 1, view(2, 0));
+        assert_eq!(id(&sim), Some(2));
+        for _ in 1..times {
+            sim.told_by(|_| 1, cluster(vec![]));
+        }
+        sim.told_by(|_| 2, view(1, 5));
+        assert_eq!(id(&sim), Some(2), "after {times} answers without it");
+    }
     // What was first learned may have been the old state.
     let mut sim = Sim::wanting(&["orders", "returns"]);
     sim.told_by(|_| 1, view(2, 0));
