@@ -35,6 +35,10 @@ const OLDER_BEFORE_CREATED_ANEW: u32 = 5;
 /// How many ids of one topic are remembered, the present one among them.
 const REMEMBERED_IDS: usize = 4;
 
+/// Of how many topics that are gone, or wanted no more, the ids are remembered: a broker that lags behind may still
+/// show such an id when the topic has been created again.
+const REMEMBERED_TOPICS: usize = 100;
+
 /// The least age at which complete metadata is refreshed.
 const SHORTEST_AGE: Duration = Duration::from_millis(10);
 
@@ -66,7 +70,7 @@ pub struct Metadata {
     /// Topics for which the last responses contained less than is known: older leader epochs of a topic without
     /// an id, or an id from before.
     older: BTreeMap<Topic, OlderState>,
-    /// The ids that each topic has had, the present one last.
+    /// The ids that each topic has had, the last known one last.
     known_ids: BTreeMap<Topic, Vec<Uuid>>,
     /// The broker that sent the last such response: another one is asked next.
     outdated_broker: Option<BrokerId>,
@@ -78,8 +82,8 @@ pub struct Metadata {
     view_request: u64,
     /// When to refresh after the outstanding call.
     next: NextRefresh,
-    /// Whether the outstanding call requests all topics.
-    call_wants_all: bool,
+    /// What the outstanding call requests: its response says nothing about other topics.
+    asked: Interest,
     /// Since when all refreshes have failed.
     failing_since: Option<Instant>,
     events: VecDeque<Event>,
@@ -116,7 +120,7 @@ enum NextRefresh {
     AtOnce,
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Interest {
     Topics(BTreeSet<Topic>),
     /// All topics; and the `named` ones even if they do not exist.
@@ -128,6 +132,13 @@ enum Interest {
 impl Interest {
     fn is_all(&self) -> bool {
         matches!(self, Self::All { .. })
+    }
+
+    fn includes(&self, topic: &Topic) -> bool {
+        match self {
+            Self::All { .. } => true,
+            Self::Topics(topics) => topics.contains(topic),
+        }
     }
 }
 
@@ -158,7 +169,7 @@ impl Metadata {
             requests_sent: 0,
             view_request: 0,
             next: NextRefresh::AsAnswered,
-            call_wants_all: false,
+            asked: Interest::Topics(BTreeSet::new()),
             failing_since: None,
             events: VecDeque::new(),
             config,
@@ -308,7 +319,7 @@ impl Metadata {
             self.events.push_back(Event::Rebootstrap);
             return;
         }
-        let lists_all = self.call_wants_all && self.interest.is_all();
+        let lists_all = self.asked.is_all() && self.interest.is_all();
         self.weigh_older(from, &response);
         let mut told = Cluster::from_response(response, lists_all, &self.cluster);
         if told.brokers.is_empty() {
@@ -317,36 +328,35 @@ impl Metadata {
         }
         self.failing_since = None;
         if let Interest::Topics(wanted) = &self.interest {
-            // A known topic that the response leaves out is as unknown as one that it calls so.
-            for name in wanted.iter().filter(|name| self.cluster.topics.contains_key(*name)) {
+            // A topic that the response leaves out is as unknown as one that it calls so.
+            for name in wanted.iter().filter(|name| self.asked.includes(name)) {
                 told.topics.entry(name.clone()).or_insert_with(TopicInfo::unknown);
             }
         }
-        let mut topics = BTreeMap::new();
+        let is_open = |name: &Topic| self.interest.includes(name) && !self.asked.includes(name);
+        let open = self.cluster.topics.iter().filter(|(name, _)| is_open(name));
+        let mut topics: BTreeMap<_, _> = open.map(|(name, info)| (name.clone(), info.clone())).collect();
         let mut complete = true;
         for (name, info) in told.topics {
-            let wanted = match &self.interest {
-                Interest::All { .. } => true,
-                Interest::Topics(wanted) => wanted.contains(&name),
-            };
-            if wanted {
+            if self.interest.includes(&name) {
                 complete &= is_complete(&info) && !self.older.contains_key(&name);
                 let info = self.keep_known(&name, info);
                 topics.insert(name, info);
             }
         }
-        match &self.interest {
-            Interest::Topics(wanted) => complete &= wanted.iter().all(|name| topics.contains_key(name)),
-            Interest::All { named } if lists_all => {
-                let named = named.clone();
-                complete &= self.keep_unlisted(&mut topics);
-                for name in named {
-                    topics.entry(name).or_insert_with(TopicInfo::unknown);
-                }
+        if lists_all {
+            complete &= self.keep_unlisted(&mut topics);
+        }
+        if let Interest::All { named } = &self.interest
+            && lists_all
+        {
+            for name in named {
+                topics.entry(name.clone()).or_insert_with(TopicInfo::unknown);
             }
-            Interest::All { .. } => {}
         }
         self.cluster = Arc::new(Cluster { topics, ..told });
+        let is_known = |name: &Topic| self.cluster.topic(name.as_str()).is_some();
+        self.unknown.retain(|name, _| is_known(name));
         self.remember_ids();
         self.view_request = self.requests_sent;
         self.updated();
@@ -423,8 +433,6 @@ impl Metadata {
             if info.error.is_ok() {
                 nothing = false;
                 listed.insert(name.clone(), info);
-            } else {
-                self.unknown.remove(name);
             }
         }
         nothing
@@ -432,7 +440,9 @@ impl Metadata {
 
     fn remember_ids(&mut self) {
         let topics = &self.cluster.topics;
-        self.known_ids.retain(|name, _| topics.contains_key(name));
+        if self.known_ids.len() > topics.len().saturating_add(REMEMBERED_TOPICS) {
+            self.known_ids.retain(|name, _| topics.contains_key(name));
+        }
         for (name, info) in topics.iter().filter(|(_, info)| !info.id.is_zero()) {
             let ids = self.known_ids.entry(name.clone()).or_default();
             if ids.last() != Some(&info.id) {
@@ -445,24 +455,21 @@ impl Metadata {
 
     /// The state to keep for a topic that has an error now and had none before, or an id from before.
     fn keep_known(&mut self, name: &Topic, new: TopicInfo) -> TopicInfo {
-        let known = self.cluster.topic(name.as_str());
-        match (new.error, known) {
-            (ErrorCode::None, Some(known)) if known.id != new.id && self.older.contains_key(name) => {
-                self.unknown.remove(name);
-                known.clone()
-            }
-            (ErrorCode::None, _) | (_, None) => {
-                self.unknown.remove(name);
-                new
-            }
-            (ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId, Some(known)) => {
+        let is_unknown = matches!(new.error, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId);
+        let Some(known) = self.cluster.topic(name.as_str()) else { return new };
+        if !is_unknown {
+            self.unknown.remove(name);
+        }
+        let is_kept = match new.error {
+            ErrorCode::None => known.id != new.id && self.older.contains_key(name),
+            _ if is_unknown => {
                 let times = self.unknown.entry(name.clone()).or_default();
                 *times = times.saturating_add(1);
-                if *times >= LISTINGS_BEFORE_DELETED { new } else { known.clone() }
+                *times < LISTINGS_BEFORE_DELETED
             }
-            (error, Some(known)) if error.is_retriable() => known.clone(),
-            (_, Some(_)) => new,
-        }
+            error => error.is_retriable(),
+        };
+        if is_kept { known.clone() } else { new }
     }
 
     /// The clock has advanced.
@@ -476,7 +483,7 @@ impl Metadata {
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         let id = self.call.start(now, &mut self.ids, self.config.request_timeout)?;
         self.requests_sent = self.requests_sent.wrapping_add(1);
-        self.call_wants_all = self.interest.is_all();
+        self.asked = self.interest.clone();
         let topics = match &self.interest {
             Interest::All { .. } => None,
             Interest::Topics(topics) => Some(

@@ -127,7 +127,8 @@ impl Subscriptions {
         if by_pattern && !is_later {
             self.at_subscribe.retain(|topic, _| topics.contains(topic));
         }
-        let is_missing_now = cluster.lists_all && learnt > self.asked_before;
+        // An older view may have been right then.
+        let is_newer = learnt > self.asked_before;
         for name in &topics {
             let info = cluster.topics.get(name);
             let first = match info {
@@ -137,8 +138,10 @@ impl Subscriptions {
                     FirstSeen { partitions, id: info.id }
                 }
                 // It does not exist yet: all of it will be newer than the subscription.
-                Some(info) if info.error == ErrorCode::UnknownTopicOrPartition => FirstSeen::MISSING,
-                None if is_missing_now => FirstSeen::MISSING,
+                Some(info) if is_newer && info.error == ErrorCode::UnknownTopicOrPartition => {
+                    FirstSeen::MISSING
+                }
+                None if is_newer && cluster.lists_all => FirstSeen::MISSING,
                 _ => continue,
             };
             let seen = self.at_subscribe.entry(name.clone()).or_insert(first);
@@ -400,5 +403,19 @@ mod tests {
         assert_eq!(subscriptions.newly_refused(&now, 9), [bad], "and nothing that nobody named");
         subscriptions.replace(patterns(), 0);
         assert!(subscriptions.names().is_empty());
+    }
+
+    #[test]
+    fn that_a_topic_was_missing_before_the_subscription_says_nothing() {
+        for (learnt, is_newer) in [(7, false), (8, true)] {
+            let mut subscriptions = Subscriptions::none();
+            subscriptions.replace(Subscription::Topics(vec!["later".into()]), 7);
+            // The view of the 7th request may be minutes old.
+            let missing = cluster(&[("later", ErrorCode::UnknownTopicOrPartition, 0)]);
+            subscriptions.resolve(&missing, learnt, true);
+            subscriptions.resolve(&cluster(&[("later", ErrorCode::None, 2)]), 9, true);
+            let partition = TopicPartition::new("later", 0);
+            assert_eq!(subscriptions.is_newer_than_subscription(&partition), is_newer);
+        }
     }
 }

@@ -56,10 +56,14 @@ impl Sim {
 
     fn told_by(&mut self, broker: impl Fn(Target) -> i32, response: MetadataResponse) -> &mut Self {
         let Transmit { id, to, .. } = self.ask();
-        let from = Some(BrokerId(broker(to)));
+        self.answered(id, broker(to), response);
+        self
+    }
+
+    fn answered(&mut self, id: CallId, from: i32, response: MetadataResponse) {
+        let from = Some(BrokerId(from));
         let answer = Answer { from, version: 13, memory: 0, response: response.into() };
         self.metadata.handle_answer(self.now, id, Ok(answer));
-        self
     }
 
     fn failed(&mut self) {
@@ -83,6 +87,10 @@ impl Sim {
 }
 
 type LeaderEpochOf = Option<i32>;
+
+fn names(of: &[&str]) -> BTreeSet<Topic> {
+    of.iter().map(|name| Topic::from(*name)).collect()
+}
 
 fn cluster(topics: Vec<wire::MetadataResponseTopic>) -> MetadataResponse {
     let broker = |node_id| wire::MetadataResponseBroker {
@@ -640,4 +648,87 @@ fn b3_a_doubt_ends_when_two_brokers_agree_with_what_is_known() {
     sim.told_by(|_| 3, view(2));
     assert_eq!((sim.next_in(), sim.ask().to), (MAX_AGE, Target::Any));
     assert_eq!(sim.metadata.cluster().topic_id("orders"), Some(Uuid([2; 16])));
+}
+
+#[test]
+fn b9_a_response_says_nothing_about_topics_that_its_request_did_not_name() {
+    let orders = || topic("orders", 1, &[(1, 0)]);
+    for others in [topic("others", 2, &[(1, 0)]), refused("others", ErrorCode::TopicAuthorizationFailed)] {
+        let others = || others.clone();
+        let mut sim = Sim::wanting(&["orders", "others"]);
+        sim.told(cluster(vec![orders(), others()]));
+        for _ in 0..=LISTINGS_BEFORE_DELETED {
+            let known = sim.metadata.cluster().topics.clone();
+            sim.metadata.want_topics(sim.now, names(&["orders"]));
+            sim.metadata.refresh(sim.now);
+            let asked = sim.ask().id; // for orders alone
+            sim.metadata.want_topics(sim.now, names(&["orders", "others"]));
+            sim.answered(asked, 1, cluster(vec![orders()]));
+            assert_eq!(sim.metadata.cluster().topics, known);
+            assert_eq!(sim.next_in(), Duration::ZERO, "it is asked for");
+        }
+        // Nor one that named some while all are wanted since.
+        let known = sim.metadata.cluster().topics.clone();
+        sim.metadata.want_topics(sim.now, names(&["orders"]));
+        let asked = sim.ask().id;
+        sim.metadata.want_all(sim.now, names(&["others"]));
+        sim.answered(asked, 1, cluster(vec![orders()]));
+        assert_eq!(sim.metadata.cluster().topics, known);
+        assert!(!sim.metadata.cluster().lists_all);
+        // One that listed all says that the others do not exist.
+        sim.told(cluster(vec![orders()])).told(cluster(vec![orders()]));
+        sim.metadata.refresh_now(sim.now);
+        let asked = sim.ask().id;
+        sim.metadata.want_topics(sim.now, names(&["others"]));
+        sim.answered(asked, 1, cluster(vec![orders()]));
+        let shown = sim.metadata.cluster().topics.get("others").map(|info| info.error);
+        assert_eq!(shown, Some(ErrorCode::UnknownTopicOrPartition));
+    }
+}
+
+#[test]
+fn b9_only_answers_in_a_row_are_a_deletion() {
+    let gone = || cluster(vec![refused("orders", ErrorCode::UnknownTopicOrPartition)]);
+    let mut sim = Sim::wanting(&["orders"]);
+    sim.told(cluster(vec![topic("orders", 1, &[(1, 0)])]));
+    for _ in 0..5 {
+        sim.told(gone()).told(gone());
+        sim.told(cluster(vec![refused("orders", ErrorCode::LeaderNotAvailable)]));
+        assert!(sim.metadata.cluster().topic("orders").is_some(), "it is there, without a leader");
+    }
+}
+
+#[test]
+fn b3_listing_all_an_id_from_before_a_deletion_is_not_believed_at_once_either() {
+    let view = |id, epoch| cluster(vec![topic("orders", id, &[(1, epoch)])]);
+    let mut sim = Sim::wanting(&[]);
+    sim.metadata.want_all(sim.now, BTreeSet::new());
+    sim.told_by(|_| 1, view(1, 5));
+    for _ in 0..LISTINGS_BEFORE_DELETED {
+        sim.told_by(|_| 1, cluster(vec![]));
+    }
+    assert!(sim.metadata.cluster().topics.is_empty());
+    sim.told_by(|_| 1, view(2, 0));
+    for _ in 0..20 {
+        sim.told_by(|_| 2, view(1, 5)); // cut off since before the deletion
+        assert_eq!(sim.metadata.cluster().topic_id("orders"), Some(Uuid([2; 16])));
+    }
+}
+
+#[test]
+fn what_is_remembered_of_topics_that_are_gone_is_bounded() {
+    let mut sim = Sim::wanting(&[]);
+    for n in 0..1_000 {
+        let name = format!("job-{n}");
+        sim.metadata.want_topics(sim.now, names(&[&name]));
+        sim.told(cluster(vec![topic(&name, 1, &[(1, 0)])]));
+        for _ in 0..n % 4 {
+            sim.told(cluster(vec![refused(&name, ErrorCode::UnknownTopicOrPartition)]));
+        }
+    }
+    sim.metadata.want_topics(sim.now, names(&[]));
+    sim.told(cluster(vec![]));
+    let Metadata { unknown, older, known_ids, .. } = &sim.metadata;
+    assert_eq!((unknown.len(), older.len()), (0, 0));
+    assert!((1..=REMEMBERED_TOPICS).contains(&known_ids.len()), "{}", known_ids.len());
 }
