@@ -134,7 +134,8 @@ impl Batch {
     }
 
     /// Sends a record made of all records of the batch, as [`Attempt::send`] does: they are committed together with it, and none
-    /// before. For handlers with one result for the whole batch ([`Handled::All`], or an error).
+    /// before. For handlers with one result for the whole batch ([`Handled::All`], or an error): if some of its records fail and
+    /// others do not, the worker ends with a [fatal](crate::Error::Fatal) error, and commits neither.
     ///
     /// Other records of the partition may lie between those of a batch (with [`Order::Key`](crate::Order::Key), for example). The
     /// sent record is then committed once those are finished too. If brokers lose the last records of a batch before that (the

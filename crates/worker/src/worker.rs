@@ -301,10 +301,16 @@ impl Worker {
         run::run(self, tasks::Single::new(handler), 1, shutdown).await
     }
 
-    /// Like [`run`](Self::run), for a handler of several records, `async fn handle(batch: Batch) -> Result<Handled, Failure>`; an
-    /// error applies to each of them. A batch has records of one partition: at most `records` of them, and of each lane
-    /// consecutive ones. It holds whatever is available: the worker does not wait until it is full.
-    /// [`concurrency`](Self::concurrency) is the number of concurrent batches.
+    /// Like [`run`](Self::run), for a handler of several records, `async fn handle(batch: Batch) -> Result<Handled, Failure>`.
+    /// A batch has records of one partition: at most `records` of them, and of each lane consecutive ones. It holds whatever
+    /// is available: the worker does not wait until it is full, and reads at most `max.poll.records` at a time, a quarter of the
+    /// [`queue`](Self::queue) unless set. [`concurrency`](Self::concurrency) is the number of concurrent batches.
+    ///
+    /// An error does not tell which record it is about. It counts as an attempt at each of them; if it is a failure that is
+    /// retried, all are tried again after a pause, and each of them for the last time in a batch of its own. If it is poison, each
+    /// of them is tried in a batch of its own at once. So only the records that fail alone are given up, unless
+    /// [one attempt](crate::Retry::attempts) is all they have. A handler that knows which records failed returns
+    /// [`Handled::Each`](crate::Handled::Each), which is cheaper and gives up none of the others' attempts.
     ///
     /// # Errors
     /// Those of [`run`](Self::run); and `Config` for batches of 0 records.

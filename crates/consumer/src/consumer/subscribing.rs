@@ -61,11 +61,12 @@ impl Consumer {
         self.subscribe_to(Subscription::Topics(topics), names).await
     }
 
-    /// Joins the group and reads its share of all topics whose whole name matches one of these regular expressions,
-    /// now or later. Internal topics do not match unless `exclude.internal.topics` is false.
+    /// Joins the group and reads its share of all topics whose whole name matches one of these regular expressions
+    /// (of the crate [`regex`](https://docs.rs/regex), without `\p{…}`), now or later. Internal topics do not match unless
+    /// `exclude.internal.topics` is false.
     ///
     /// # Errors
-    /// `Config` for an invalid regular expression; the others as for [`subscribe`](Self::subscribe).
+    /// `Config` for an invalid regular expression, or an empty one; the others as for [`subscribe`](Self::subscribe).
     pub async fn subscribe_patterns<P: AsRef<str>>(
         &mut self,
         patterns: impl IntoIterator<Item = P>,
@@ -224,6 +225,10 @@ pub(super) fn compile<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> R
         .into_iter()
         .map(|pattern| {
             let pattern = pattern.as_ref();
+            if pattern.is_empty() {
+                let text = "a pattern to subscribe to is empty, and no topic name matches it: is a setting or a variable empty?";
+                return Err(Error::new(ErrorKind::Config, text));
+            }
             // Compile the pattern alone first: an unmatched parenthesis in it could close ours.
             let alone = Regex::new(pattern);
             alone.and_then(|_| Regex::new(&format!("^(?:{pattern})$"))).map_err(|error| {

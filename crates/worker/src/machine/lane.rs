@@ -23,6 +23,8 @@ pub(crate) struct Entry<R> {
     pub(crate) queued_since: Option<Instant>,
     /// The number of attempts that failed here and count.
     pub(crate) failures: u32,
+    /// Whether a batch of several was called poison that it was in.
+    pub(crate) is_suspect: bool,
     /// How often in a row it was returned without an attempt.
     pub(crate) untried: u32,
     /// The number of attempts before it was written to this partition.
@@ -40,6 +42,17 @@ impl<R> Entry<R> {
     /// The number of attempts in all that failed and count.
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts_before.saturating_add(self.failures)
+    }
+
+    /// Whether its next attempt is its last one, of this number in all.
+    pub(crate) fn is_last(&self, attempts: u32) -> bool {
+        self.failures.saturating_add(1) >= attempts
+    }
+
+    /// Whether its next attempt must be in a batch of its own. A batch may have failed because of another record of it; so no
+    /// record is given up before it has failed alone, if it has more than one attempt.
+    pub(crate) fn goes_alone(&self, attempts: u32) -> bool {
+        self.is_suspect || self.failures > 0 && self.is_last(attempts)
     }
 }
 

@@ -61,6 +61,17 @@ impl Results {
     }
 }
 
+/// How a job ended, for all of its lanes.
+#[derive(Clone, Copy, Debug)]
+struct JobEnd {
+    now: Instant,
+    /// The wall clock.
+    now_ms: i64,
+    is_probe: bool,
+    /// Whether it failed as a whole and had several records: which of them it failed for is not known.
+    is_shared_failure: bool,
+}
+
 /// The copy of a record that is not retried here any more, for the dead letters or a retry topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeadLetter {
@@ -116,7 +127,12 @@ impl<R: Clone> Machine<R> {
         }
         self.jobs = self.jobs.saturating_sub(1);
         self.metrics.handler_time.record(now.saturating_duration_since(ticket.began));
+        let records: usize = ticket.lanes.iter().map(|(_, count)| count).sum();
+        let torn = Results::All(failed_in_part());
+        let results = if is_torn(results, records, &outputs) { &torn } else { results };
         let is_probe = self.probe.take_if(|probe| *probe == ticket.id).is_some();
+        let is_shared_failure = records > 1 && matches!(results, Results::All(HandlerResult::Failed { .. }));
+        let end = JobEnd { now, now_ms, is_probe, is_shared_failure };
         let mut outputs = outputs.into_iter();
         let mut nth = 0;
         for (lane, count) in &ticket.lanes {
@@ -124,42 +140,46 @@ impl<R: Clone> Machine<R> {
             let handler_results =
                 (nth..nth + count).map(|nth| (results.of(nth), sent.next().unwrap_or_default()));
             nth += count;
-            if let Results::All(HandlerResult::Failed {
-                reason,
-                weight: Weight::Whole | Weight::Attempt,
-                ..
-            }) = results
-            {
-                let first = Arc::new(FirstFailure { reason: reason.clone(), at_ms: now_ms });
-                self.count_behind(id, *lane, *count, &first);
+            if let Results::All(failure) = results {
+                self.count_behind(end, id, *lane, *count, failure);
             }
-            self.lane_ended(now, now_ms, id, *lane, handler_results, is_probe);
+            self.lane_ended(end, id, *lane, handler_results);
         }
         self.line_up(id);
     }
 
     /// Counts an attempt at the records after the first of a lane when a whole batch has failed. It is never their last attempt.
-    fn count_behind(&mut self, id: AssignmentId, index: usize, count: usize, first: &Arc<FirstFailure>) {
+    fn count_behind(
+        &mut self,
+        end: JobEnd,
+        id: AssignmentId,
+        index: usize,
+        count: usize,
+        failure: &HandlerResult,
+    ) {
+        let HandlerResult::Failed { kind, weight, reason, .. } = failure else { return };
+        let is_poison = *kind == FailureKind::Poison;
+        if *kind == FailureKind::Fatal || *weight == Weight::Nothing || !(is_poison || self.is_closed()) {
+            return;
+        }
         let last = self.options.retry.attempts.saturating_sub(1);
-        let is_closed = self.is_closed();
-        let lane = self.partitions.get_mut(&id).and_then(|partition| partition.lanes.get_mut(index));
-        if let Some(lane) = lane.filter(|_| is_closed) {
-            for entry in lane.records.iter_mut().take(count).skip(1) {
-                entry.failures = entry.failures.saturating_add(1).min(last);
-                entry.first_failure.get_or_insert_with(|| Arc::clone(first));
-            }
+        let first = Arc::new(FirstFailure { reason: reason.clone(), at_ms: end.now_ms });
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let Some(lane) = partition.lanes.get_mut(index) else { return };
+        for entry in lane.records.iter_mut().take(count).skip(1) {
+            entry.failures = entry.failures.saturating_add(1).min(last);
+            entry.is_suspect |= is_poison;
+            entry.first_failure.get_or_insert_with(|| Arc::clone(&first));
         }
     }
 
     /// Handles the results of one lane. After the first record that failed, the results of later ones are ignored.
     fn lane_ended(
         &mut self,
-        now: Instant,
-        now_ms: i64,
+        end: JobEnd,
         id: AssignmentId,
         index: usize,
         handler_results: impl ExactSizeIterator<Item = (HandlerResult, Vec<Output>)>,
-        is_probe: bool,
     ) {
         let count = handler_results.len();
         self.metrics.running = self.metrics.running.saturating_sub(count);
@@ -194,10 +214,10 @@ impl<R: Clone> Machine<R> {
             self.keep(id, offset, bytes, Effect::Outputs(outputs));
         }
         for _ in 0..done {
-            self.note_outcome(now, is_probe, Outcome::Done);
+            self.note_outcome(end.now, end.is_probe, Outcome::Done);
         }
         match failed {
-            Some(failure) => self.failed(now, now_ms, id, index, failure, is_probe),
+            Some(failure) => self.failed(end, id, index, failure),
             None => self.lane_goes_on(id, index),
         }
         self.lane_shrank(id, index);
@@ -214,12 +234,10 @@ impl<R: Clone> Machine<R> {
     /// Handles a failure of the first record of a lane.
     fn failed(
         &mut self,
-        now: Instant,
-        now_ms: i64,
+        JobEnd { now, now_ms, is_probe, is_shared_failure }: JobEnd,
         id: AssignmentId,
         index: usize,
         (kind, cause, weight, reason): (FailureKind, Cause, Weight, String),
-        is_probe: bool,
     ) {
         self.metrics.failed += 1;
         self.metrics.panicked += u64::from(cause == Cause::Panic);
@@ -257,11 +275,15 @@ impl<R: Clone> Machine<R> {
             let first = || Arc::new(FirstFailure { reason: reason.clone(), at_ms: now_ms });
             entry.first_failure.get_or_insert_with(first);
         }
-        if kind == FailureKind::Poison {
+        if kind == FailureKind::Poison && !is_shared_failure {
             return self.give_up(id, index, attempts, reason, kind);
         }
         let failures = entry.failures.saturating_add(1);
-        if counts {
+        if kind == FailureKind::Poison {
+            // Alone, it shows whether it is the one.
+            entry.failures = failures.min(self.options.retry.attempts.saturating_sub(1));
+            entry.is_suspect = true;
+        } else if counts {
             entry.failures = failures;
             if failures >= self.options.retry.attempts {
                 return self.give_up(id, index, attempts, reason, kind);
@@ -272,6 +294,7 @@ impl<R: Clone> Machine<R> {
             return;
         }
         let delay = match counts {
+            _ if kind == FailureKind::Poison => Duration::ZERO,
             true => self.options.retry.delay(failures, random),
             // The breaker's pause is the delay, if this failure counts for it.
             false if weight == Weight::Whole => Duration::ZERO,
@@ -465,6 +488,26 @@ impl<R: Clone> Machine<R> {
         } else if let Some(lane) = partition.lanes.get_mut(index) {
             lane.state = LaneState::Held;
         }
+    }
+}
+
+/// Whether a record made of a whole batch would be sent for a part of it only.
+fn is_torn(results: &Results, records: usize, outputs: &[Vec<Output>]) -> bool {
+    let is_failed = |nth: &usize| matches!(results.of(*nth), HandlerResult::Failed { .. });
+    let is_of_batch = |output: &Output| output.first.is_some();
+    matches!(results, Results::Each(_))
+        && outputs.iter().flatten().any(is_of_batch)
+        && (1..records).contains(&(0..records).filter(is_failed).count())
+}
+
+fn failed_in_part() -> HandlerResult {
+    HandlerResult::Failed {
+        kind: FailureKind::Fatal,
+        cause: Cause::Handler,
+        weight: Weight::Whole,
+        reason: "the handler sent a record made of its whole batch (`Batch::send`), and then failed only a part of the batch: \
+                 return `Handled::All` or an error, or send by `Attempt::send` for each record"
+            .to_owned(),
     }
 }
 

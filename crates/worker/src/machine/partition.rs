@@ -174,6 +174,7 @@ impl<R> Partition<R> {
             untried: 0,
             attempts_before: item.before.attempts,
             first_failure: item.before.first_failure,
+            is_suspect: false,
             letter: None,
             letter_failures: 0,
             origin: item.before.origin,
@@ -227,7 +228,14 @@ impl<R> Partition<R> {
             let Some(lane) = self.lanes.get_mut(index).filter(|lane| lane.state == LaneState::Ready) else {
                 continue;
             };
-            let count = lane.records.len().min(most - taken.records.len());
+            let goes_alone = |entry: &Entry<R>| entry.goes_alone(attempts);
+            let is_alone = lane.records.front().is_some_and(goes_alone);
+            if is_alone && !taken.records.is_empty() {
+                self.ready.push_front(index);
+                break;
+            }
+            let with_others = lane.records.iter().take(most - taken.records.len());
+            let count = if is_alone { 1 } else { with_others.take_while(|entry| !goes_alone(entry)).count() };
             for entry in lane.records.iter_mut().take(count) {
                 if let Some(since) = entry.queued_since.take() {
                     waited(since);
@@ -237,13 +245,16 @@ impl<R> Partition<R> {
                     record: entry.record.clone(),
                     attempt: entry.attempts().saturating_add(1),
                     is_probe,
-                    is_last: !is_probe && entry.failures.saturating_add(1) >= attempts,
+                    is_last: !is_probe && entry.is_last(attempts),
                     first_failure: entry.first_failure.clone(),
                     origin: entry.origin.clone(),
                 });
             }
             lane.state = LaneState::Running { job, count };
             taken.lanes.push((index, count));
+            if is_alone {
+                break;
+            }
         }
         self.running += taken.records.len();
         taken

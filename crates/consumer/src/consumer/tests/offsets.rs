@@ -59,12 +59,14 @@ async fn an_invalid_pattern_is_refused_with_the_reason_and_nothing_is_subscribed
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("`(` is not a valid regular expression: unclosed group"), "{error}");
     assert_eq!(consumer.topics_matching(["["]).await.unwrap_err().kind(), ErrorKind::Config);
-    for outside in ["orders)|(?:pay", "orders)$|^(?:pay"] {
+    for outside in ["orders)|(?:pay", "orders)$|^(?:pay", ""] {
         assert_eq!(consumer.subscribe_patterns([outside]).await.unwrap_err().kind(), ErrorKind::Config);
     }
     assert!(said(&engine).is_empty());
     assert_eq!(consumer.topics_matching(["o.*"]).await.unwrap(), ["orders".into()] as [Topic; 1]);
     assert_eq!(said(&engine), [r#"topics matching [Regex("^(?:o.*)$")]"#]);
+    assert!(consumer.topics_matching(["(?i)ORDERS"]).await.is_ok(), "as Java's CASE_INSENSITIVE");
+    assert_eq!(said(&engine).len(), 1);
     consumer.subscribe(["orders"]).await.unwrap();
     assert!(consumer.subscription() == [Topic::from("orders")]);
     consumer.subscribe_patterns(["o.*"]).await.unwrap();

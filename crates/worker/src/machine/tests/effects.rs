@@ -351,3 +351,41 @@ fn partitions_to_be_handed_over_go_into_the_next_transaction() {
     assert!(!world.machine.has_uncommitted(&[partition(1)]), "it need not wait for the others");
     assert!(world.machine.has_uncommitted(&[partition(1), partition(0)]));
 }
+
+#[test]
+fn a_record_made_of_a_whole_batch_is_not_sent_for_a_part_of_it() {
+    let output = |first| Output {
+        topic: "out".to_owned(),
+        partition: None,
+        key: None,
+        value: None,
+        headers: Vec::new(),
+        timestamp: None,
+        first,
+    };
+    let failed = || failure(Again);
+    for order in [Order::Partition, Order::Key, Order::Unordered] {
+        for (first, results, is_refused) in [
+            (Some(0), vec![HandlerResult::Done, failed(), HandlerResult::Done], true),
+            (Some(0), vec![HandlerResult::Done, HandlerResult::Done], true), // the third has no result
+            (Some(0), vec![failed(), failed(), failed()], false),
+            (Some(0), vec![HandlerResult::Done; 3], false),
+            (None, vec![HandlerResult::Done, failed(), HandlerResult::Done], false),
+        ] {
+            let transactions = Some(Transactions::by("a"));
+            let options = Options { transactions, order, metadata_bytes: 0, ..options() };
+            let mut world = World::with(options, 3, true);
+            world.assign([0]);
+            world.receive(0, 0, &[A, A, B]);
+            let (_, ticket) = world.running.remove(0);
+            let outputs = vec![Vec::new(), Vec::new(), vec![output(first)]];
+            world.machine.job_ended(world.now, 0, &ticket, &Results::Each(results.clone()), outputs);
+            world.drain();
+            assert_eq!(!world.fatal.is_empty(), is_refused, "{order:?}, {results:?}");
+            if is_refused {
+                assert!(world.fatal[0].contains("`Batch::send`"), "{:?}", world.fatal);
+                assert_eq!(begin(&mut world).1, None, "nothing is finished, and nothing sent");
+            }
+        }
+    }
+}

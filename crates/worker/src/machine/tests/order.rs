@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 
 const DELAY: Duration = Duration::from_millis(100);
@@ -283,6 +285,71 @@ fn records_of_a_batch_behind_a_failure_of_their_lane_are_retried() {
     assert_eq!(attempts, [2, 1, 2, 2]);
     world.end(1, Results::All(HandlerResult::Done));
     assert_eq!(world.commit(), [(0, 6, vec![])]);
+}
+
+/// A handler with one result for its batch (`?`) cannot say which record it failed for.
+#[test]
+fn of_a_batch_that_fails_because_of_one_record_only_that_one_is_given_up_and_each_pauses_between_its_attempts()
+ {
+    const BAD: i64 = 5;
+    for order in [Order::Partition, Order::Key, Order::Unordered] {
+        for (kind, attempts) in [(Again, 3), (Again, 2), (Poison, 3), (Poison, 1)] {
+            let retry = Retry::fixed(DELAY).attempts(attempts);
+            let mut world = World::with(Options { order, retry, concurrency: 1, ..options() }, 10, true);
+            world.assign([0]);
+            world.receive(0, 0, &[A, A, B, A, B, A, B, B, A, C]);
+            let mut tried = BTreeMap::<i64, Vec<Instant>>::new();
+            let what = format!("{order:?}, {kind:?}, {attempts} attempts");
+            let end = world.now + DELAY * 20;
+            let mut given_up = Vec::new();
+            while world.machine.metrics().handled < 9 || given_up.is_empty() {
+                let Some((records, _)) = world.running.first() else {
+                    world.pass(Duration::from_millis(1));
+                    continue;
+                };
+                for record in records {
+                    assert!(attempts == 1 || !record.is_last || records.len() == 1, "{what}: {records:?}");
+                    tried.entry(record.record.offset).or_default().push(world.now);
+                }
+                let first = records[0].record.offset;
+                match records.iter().any(|record| record.record.offset == BAD) {
+                    true => world.fail(first, kind),
+                    false => world.done(first),
+                }
+                for (letter, record) in std::mem::take(&mut world.letters) {
+                    given_up.push(record.offset);
+                    world.machine.letter_ended(
+                        world.now,
+                        letter,
+                        Ok((TopicPartition::new("dlq", 0), Some(0))),
+                    );
+                    world.drain();
+                }
+                assert!(world.now < end, "{what}: {:?}", world.machine.metrics());
+            }
+            assert_eq!(given_up, [BAD], "{what}");
+            let most = if kind == Poison { 2 } else { attempts as usize };
+            for (offset, times) in tried {
+                assert!(times.len() <= most, "{what}: {offset} was tried {} times", times.len());
+                let pauses = times.windows(2).map(|pair| pair[1] - pair[0]);
+                assert!(
+                    kind == Poison || pauses.min() >= Some(DELAY) || times.len() == 1,
+                    "{what}: {times:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn with_one_attempt_all_records_of_a_batch_that_failed_are_given_up() {
+    let retry = Retry::fixed(DELAY).attempts(1);
+    let mut world = World::with(Options { retry, order: Order::Unordered, ..options() }, 10, true);
+    world.assign([0]);
+    world.receive(0, 0, &[A, A, A]);
+    world.fail(0, Again);
+    let given_up: Vec<_> = world.letters.iter().map(|(letter, _)| letter.letter.offset).collect();
+    assert_eq!(given_up, [0, 1, 2]);
 }
 
 /// This holds whether a record is tried again because it failed, or because one before it did.
