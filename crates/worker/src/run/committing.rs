@@ -1,7 +1,7 @@
 //! Commits, alone or in transactions: one at a time, by interval, before partitions are handed over, and at the end.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     mem,
     pin::Pin,
     sync::{
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake::{Error, ErrorCode, ErrorKind, GroupMetadata, OffsetAndMetadata, TopicPartition};
+use offtake::{Error, ErrorCode, ErrorKind, GroupMetadata, OffsetAndMetadata, Topic, TopicPartition};
 use offtake_producer::TransactionalProducer;
 
 use super::{
@@ -45,6 +45,9 @@ pub(super) enum Committing {
     },
     Transaction {
         commits: Vec<PartitionCommit>,
+        began: Instant,
+        /// The topics that it writes to, until it is checked whether they exist.
+        topics: BTreeSet<Topic>,
         /// Whether one of its partitions was lost since.
         is_lost: Arc<AtomicBool>,
         answer: Answer<Ended>,
@@ -203,9 +206,10 @@ impl Runner {
         let metadata = mark.as_deref().unwrap_or_default();
         let offsets = commits.iter().map(|commit| offset(commit, metadata)).collect();
         let is_lost = Arc::<AtomicBool>::default();
+        let topics = sent.iter().flat_map(|(_, sent)| sent.topics()).map(Topic::from).collect();
         let content = Content { group, mark, offsets, sent, is_lost: Arc::clone(&is_lost) };
         let answer = Box::pin(transaction::run(producer, self.consumer.handle(), content));
-        self.committing = Committing::Transaction { commits, is_lost, answer };
+        self.committing = Committing::Transaction { commits, began: now, topics, is_lost, answer };
         None
     }
 

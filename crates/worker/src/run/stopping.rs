@@ -5,7 +5,11 @@ use std::time::{Duration, Instant};
 
 use offtake::TopicPartition;
 
-use super::{Runner, committing::Outcome, letters::DeadLetterWriter};
+use super::{
+    Runner,
+    committing::{Committing, Outcome},
+    letters::DeadLetterWriter,
+};
 use crate::{Error, Summary, clock, handle::StopStage};
 
 /// A cancelled handler ends at its next `await`. The wait for one that blocks is limited to this.
@@ -121,7 +125,7 @@ impl Runner {
         let left = self.machine.take_commit(now, Some(partitions));
         self.machine.commit_ended(&left, |_| false);
         if !left.is_empty() {
-            self.uncommitted.get_or_insert_with(not_committed);
+            self.uncommitted.get_or_insert_with(|| not_committed(&self.committing));
         }
     }
 
@@ -199,8 +203,9 @@ impl Runner {
     async fn commit_by(&mut self, deadline: Instant) -> Outcome {
         loop {
             let Ok(answer) = tokio::time::timeout_at(deadline.into(), self.committing.answer()).await else {
+                let error = not_committed(&self.committing);
                 self.give_up_commit();
-                return Outcome { error: Some(not_committed()), again: false };
+                return Outcome { error: Some(error), again: false };
             };
             if let Some(outcome) = self.commit_answered(answer) {
                 return outcome;
@@ -216,7 +221,13 @@ impl Runner {
     }
 }
 
-fn not_committed() -> offtake::Error {
-    let text = "the last finished records are not committed: the coordinator did not respond in time";
+fn not_committed(committing: &Committing) -> offtake::Error {
+    let text = match committing {
+        Committing::Transaction { .. } => {
+            "the last finished records are not committed: their transaction was still open, because brokers did not respond in time or a topic \
+             that records were sent to does not exist"
+        }
+        _ => "the last finished records are not committed: the coordinator did not respond in time",
+    };
     offtake::Error::new(offtake::ErrorKind::Timeout, text)
 }

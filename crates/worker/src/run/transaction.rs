@@ -58,6 +58,13 @@ impl Sent {
         }
     }
 
+    /// The topics that they are sent to, each once for records that follow one another.
+    pub(super) fn topics(&self) -> impl Iterator<Item = &str> {
+        self.outputs()
+            .chunk_by(|one, next| one.topic == next.topic)
+            .filter_map(|same| Some(same.first()?.topic.as_str()))
+    }
+
     /// An upper bound of their size in the producer's memory.
     pub(super) fn memory(&self) -> usize {
         self.outputs().iter().map(Output::memory).fold(0, usize::saturating_add)

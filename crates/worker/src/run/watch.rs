@@ -2,6 +2,7 @@
 //! as events, not only logged.
 
 use std::{
+    mem,
     pin::pin,
     time::{Duration, Instant},
 };
@@ -9,7 +10,7 @@ use std::{
 use offtake::{Error, ErrorKind, Handle, Topic};
 use tokio::task::JoinSet;
 
-use super::Runner;
+use super::{Runner, committing::Committing};
 use crate::{Event, clock};
 
 /// How often to check whether the cluster responds.
@@ -92,6 +93,12 @@ impl Runner {
         if let (Some(form), Some(letters)) = (&self.form, &mut self.letters) {
             let stalled = letters.stalled(now, form);
             stalled.into_iter().for_each(|error| self.tell(Event::Error(error)));
+        }
+        // A transaction waits for a topic that does not exist, and so does all that it would commit.
+        if let Committing::Transaction { began, topics, .. } = &mut self.committing
+            && now >= clock::later(*began, LOOK_EVERY)
+        {
+            self.watch.need(&self.consumer.handle(), mem::take(topics));
         }
         let event = self.watch.look(now, &self.consumer.handle());
         event.into_iter().for_each(|event| self.tell(event));

@@ -236,6 +236,27 @@ async fn a_result_that_brokers_refuse_stops_its_partition_before_its_record() {
     assert_eq!(once(&seen(&cluster, "out").await), expected);
 }
 
+/// A transaction waits for it, and with it everything else that would be committed.
+#[tokio::test(start_paused = true)]
+async fn a_topic_of_results_that_is_missing_is_told_long_before_its_partition_stops_and_as_a_reason_at_the_end()
+ {
+    let cluster = cluster_of(2).await;
+    let running = Running::start(transactional(&cluster, "a"), |record, attempt| async move {
+        match (record.partition(), record.offset()) {
+            (1, 9) => attempt.send(ProducerRecord::to("typo").value("x")),
+            _ => result(&record, &attempt),
+        }
+    });
+    let began = tokio::time::Instant::now();
+    let is_told = |event: &Event| matches!(event, Event::Error(error) if error.to_string().contains("typo"));
+    running.until("it is told", |running| running.events().iter().any(is_told)).await;
+    assert!(began.elapsed() < secs(5), "{:?}", began.elapsed());
+    let summary = running.stop().await;
+    let error = summary.last_commit.unwrap_err().to_string();
+    assert!(error.contains("a topic that records were sent to does not exist"), "{error}");
+    assert!(summary.stopped.is_empty() && seen(&cluster, "out").await.is_empty());
+}
+
 /// The results after a record that is retried wait for it, count in the queue, and are sent when it is finished.
 #[tokio::test(start_paused = true)]
 async fn results_behind_a_record_that_is_retried_wait_and_the_queue_stays_bounded() {
