@@ -29,7 +29,8 @@ pub enum FailureKind {
     /// The record is retried, as configured by [`Retry`](crate::Retry). When its attempts are used up, it is dead-lettered or
     /// stops its partition.
     Retry,
-    /// No retry can help: the record is dead-lettered at once, or stops its partition.
+    /// No retry can help: the record is dead-lettered at once, or stops its partition. As the error of a whole batch it does not
+    /// tell which record that is: each is [tried alone](crate::Worker::run_batches) first.
     Poison,
     /// Nothing can be handled at present: the worker stops, and the record is not finished.
     Fatal,
