@@ -2,7 +2,11 @@
 //! while it is needed.
 //!
 //! A coordinator is forgotten when it responds that it is none, or when its connection ends. Neither changes
-//! the identity of the member. At most one call is outstanding; a lost one is sent again.
+//! the identity of the member.
+//!
+//! Every broker answers this request at once, and without its answer a member neither commits nor sends heartbeats. So it is
+//! not awaited for the whole of `request.timeout.ms`: one that is not answered soon is sent again, to another broker if there is
+//! one, and the first answer counts. The connection of the unanswered one is given up somewhat later.
 
 use std::{
     collections::VecDeque,
@@ -15,7 +19,7 @@ use crate::broker_text::broker_text;
 use crate::cluster::Broker;
 use crate::{
     backoff::{Backoff, BackoffConfig},
-    call::{Answer, Call, CallError, CallId, CallIds, Target, Transmit},
+    call::{Answer, Call, CallError, CallId, CallIds, PromptAnswer, Target, Transmit},
     clock::after,
     names::BrokerId,
 };
@@ -26,6 +30,8 @@ pub struct Coordinator {
     of: CoordinatorKey,
     request_timeout: Duration,
     backoff: Backoff,
+    /// How many requests in a row were not answered soon.
+    impatient: u32,
     ids: CallIds,
     state: State,
     /// The refusal that was reported last; UNSUPPORTED_VERSION also if the broker has no such API.
@@ -59,6 +65,10 @@ impl CoordinatorKey {
 /// The key type of transactional ids in FindCoordinator.
 const TRANSACTIONS: i8 = 1;
 
+/// How long the first request is awaited before it is sent again. Until a broker answers, each is awaited twice as long as the
+/// one before it, so that brokers that are slow get no more of them than they can answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 enum State {
     /// It is not needed; or the lookup was refused, and is not repeated before `not_before`.
@@ -67,10 +77,20 @@ enum State {
     },
     Finding {
         call: Call,
+        /// Earlier calls of this lookup that were not answered soon, and may be yet. Each ends when its connection is given
+        /// up, so that they are few.
+        unanswered: Vec<CallId>,
     },
     Known {
         broker: BrokerId,
     },
+}
+
+impl State {
+    /// A lookup that begins at this time.
+    fn finding(at: Instant) -> Self {
+        Self::Finding { call: Call::Due(at), unanswered: Vec::new() }
+    }
 }
 
 /// The outcome of a lookup.
@@ -122,6 +142,7 @@ impl Coordinator {
             of,
             request_timeout,
             backoff: Backoff::new(backoff, seed),
+            impatient: 0,
             ids: CallIds::default(),
             state: State::Unknown { not_before: None },
             reported: None,
@@ -141,7 +162,7 @@ impl Coordinator {
     pub fn look_up(&mut self, now: Instant) {
         if let State::Unknown { not_before } = self.state {
             let at = not_before.map_or(now, |at| at.max(now));
-            self.state = State::Finding { call: Call::Due(at) };
+            self.state = State::finding(at);
         }
     }
 
@@ -149,7 +170,7 @@ impl Coordinator {
     /// broker is the coordinator.
     pub fn on_lost(&mut self, now: Instant, broker: BrokerId) {
         if self.broker() == Some(broker) {
-            self.state = State::Finding { call: Call::Due(after(now, self.backoff.next_wait())) };
+            self.state = State::finding(after(now, self.backoff.next_wait()));
         }
     }
 
@@ -165,9 +186,14 @@ impl Coordinator {
 
     /// The answer to FindCoordinator.
     pub fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
-        let State::Finding { call } = &mut self.state else { return };
-        if !call.take(id) {
-            return;
+        let State::Finding { call, unanswered } = &mut self.state else { return };
+        let is_latest = call.take(id);
+        if !is_latest {
+            let Some(at) = unanswered.iter().position(|earlier| *earlier == id) else { return };
+            unanswered.remove(at);
+        }
+        if answer.is_ok() {
+            self.impatient = 0;
         }
         let again = match answer {
             Ok(Answer { response: Response::FindCoordinator(found), .. }) => {
@@ -197,11 +223,14 @@ impl Coordinator {
                 again
             }
         };
-        self.state = if again {
-            State::Finding { call: Call::Due(after(now, self.backoff.next_wait())) }
-        } else {
-            State::Unknown { not_before: Some(after(now, self.backoff.next_wait())) }
-        };
+        match &mut self.state {
+            State::Finding { call, .. } if again && is_latest => {
+                *call = Call::Due(after(now, self.backoff.next_wait()));
+            }
+            // The call after this one is outstanding, or about to be made.
+            _ if again => {}
+            _ => self.state = State::Unknown { not_before: Some(after(now, self.backoff.next_wait())) },
+        }
     }
 
     /// Whether this refusal is the one that was reported last. It is from now on.
@@ -211,23 +240,29 @@ impl Coordinator {
 
     /// The clock has advanced.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if let State::Finding { call } = &mut self.state
-            && call.is_overdue(now)
+        if let State::Finding { call, unanswered } = &mut self.state
+            && let Call::Sent { id, deadline } = *call
+            && deadline <= now
         {
-            *call = Call::Due(after(now, self.backoff.next_wait()));
+            unanswered.push(id);
+            self.impatient = self.impatient.saturating_add(1);
+            *call = Call::Due(now);
         }
     }
 
     /// The next request.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        let State::Finding { call } = &mut self.state else { return None };
+        let State::Finding { call, .. } = &mut self.state else { return None };
         let id = call.start(now, &mut self.ids, self.request_timeout)?;
+        let patience =
+            PATIENCE.saturating_mul(2_u32.saturating_pow(self.impatient)).min(self.request_timeout);
+        *call = Call::Sent { id, deadline: after(now, patience) };
         Some(Transmit {
             id,
             to: Target::Any,
             request: self.of.request().into(),
             max_version: None,
-            prompt: None,
+            prompt: Some(PromptAnswer { since: 0, timeout: patience.saturating_mul(2) }),
             timeout: self.request_timeout,
         })
     }
@@ -235,7 +270,7 @@ impl Coordinator {
     /// When to call again.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
-            State::Finding { call } => call.deadline(),
+            State::Finding { call, .. } => call.deadline(),
             State::Unknown { .. } | State::Known { .. } => None,
         }
     }

@@ -125,9 +125,9 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
     reading.progress.finish();
     let began = now();
     // Commits whatever the outcome of the reading. Closing would only log a commit that the group refuses; here
-    // it is a failure.
+    // it is a failure. The commit gets the most of the time: without it records are read again.
     let committed = match commits {
-        true => reading.consumer.commit_finished_within(closing / 2).await.map_err(Failure::from),
+        true => reading.consumer.commit_finished_within(closing * 3 / 4).await.map_err(Failure::from),
         false => Ok(()),
     };
     let left = closing.saturating_sub(began.elapsed()).max(closing / 4);

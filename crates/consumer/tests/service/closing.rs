@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use offtake::{ErrorKind, Listener, ListenerFuture, MembershipState, Rebalance};
-use offtake_broker::{ApiKey, Fault, FaultRule};
+use offtake_broker::{ApiKey, Cluster, Fault, FaultRule};
 use tokio::time::{Instant, timeout};
 
 use crate::support::{A_MOMENT, Log, cluster, member, poll_for, read, virtually};
@@ -62,7 +62,7 @@ fn n6_closing_waits_a_second_for_the_end_of_a_fetch_session() {
 }
 
 /// The sum of the committed offsets of `orders`.
-async fn committed(cluster: &offtake_broker::Cluster) -> i64 {
+async fn committed(cluster: &Cluster) -> i64 {
     cluster.with(|model, _| model.withdraw_all());
     let reader = member(cluster, "reader").build().await.unwrap();
     let committed = reader.handle().committed([("orders", 0), ("orders", 1)]).await.unwrap();
@@ -126,4 +126,30 @@ fn an_unsubscribe_that_is_dropped_in_the_middle_goes_on_in_later_polls_and_is_sh
         };
         assert_eq!(records.len(), 1);
     });
+}
+
+/// Without a coordinator nothing can be committed. A search whose answer is lost costs a second or two, not the whole of
+/// `request.timeout.ms`, which is longer than most applications give `close`.
+#[test]
+fn c3_a_close_commits_although_the_answers_to_its_commit_and_to_the_search_after_it_are_lost() {
+    for brokers in [1, 3] {
+        virtually(async move {
+            let builder = Cluster::builder().in_memory().brokers(brokers).topic("orders", 2);
+            let cluster = builder.start().await.unwrap();
+            for partition in 0..2 {
+                cluster.produce("orders", partition, None, Some(b"one")).unwrap();
+            }
+            let builder = member(&cluster, "c").property("auto.commit.interval.ms", "3600000");
+            let mut consumer = builder.build().await.unwrap();
+            consumer.subscribe(["orders"]).await.unwrap();
+            read(&mut consumer, 2).await;
+            poll_for(&mut consumer, A_MOMENT).await;
+            cluster.inject(FaultRule::on(ApiKey::OffsetCommit, Fault::Reset).once());
+            cluster.inject(FaultRule::on(ApiKey::FindCoordinator, Fault::Drop).once());
+            let began = Instant::now();
+            consumer.close(LIMIT).await.unwrap();
+            assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
+            assert_eq!(committed(&cluster).await, 2, "it has committed");
+        });
+    }
 }

@@ -97,16 +97,79 @@ fn c2_a_coordinator_that_is_not_there_yet_is_asked_for_without_end_and_without_h
 }
 
 #[test]
-fn c3_a_lost_search_starts_again_and_its_late_answer_changes_nothing() {
+fn c3_a_search_that_is_not_answered_soon_is_sent_again_with_growing_pauses() {
     let (mut coordinator, mut now) = (coordinator(), start());
     coordinator.look_up(now);
-    let lost = ask(&mut coordinator, &mut now);
-    now += TIMEOUT * 2;
-    let again = ask(&mut coordinator, &mut now);
-    assert_ne!(lost, again);
-    coordinator.handle_answer(now, lost, answer(found(1)));
-    assert_eq!(coordinator.broker(), None);
-    coordinator.handle_answer(now, again, answer(found(2)));
+    let mut sent = Vec::new();
+    for _ in 0..6 {
+        ask(&mut coordinator, &mut now);
+        sent.push(now);
+    }
+    let pauses: Vec<_> = sent.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
+    assert_eq!(pauses, [1, 2, 4, 8, 16]);
+}
+
+/// Otherwise a cluster that answers after three seconds would be searched for ten.
+#[test]
+fn c3_the_first_answer_to_a_repeated_search_counts_and_a_later_one_changes_nothing() {
+    for answered in 0..3 {
+        let (mut coordinator, mut now) = (coordinator(), start());
+        coordinator.look_up(now);
+        let calls: Vec<_> = (0..3).map(|_| ask(&mut coordinator, &mut now)).collect();
+        coordinator.handle_answer(now, calls[answered], answer(found(1)));
+        assert_eq!(coordinator.broker(), Some(BrokerId(1)));
+        assert_eq!(coordinator.poll_timeout(), None, "nothing is sent any more");
+        for call in calls {
+            coordinator.handle_answer(now, call, answer(found(2)));
+        }
+        assert_eq!(coordinator.broker(), Some(BrokerId(1)));
+    }
+}
+
+/// The driver ends each call at `request.timeout.ms` at the latest: a cluster that never answers is reported, and searched for without end.
+#[test]
+fn c3_a_search_that_no_broker_answers_is_reported_and_goes_on() {
+    let (mut coordinator, mut now) = (coordinator(), start());
+    let begun = now;
+    coordinator.look_up(now);
+    let mut sent = VecDeque::new();
+    let mut reported = 0;
+    let mut count = 0;
+    while now - begun < Duration::from_secs(600) {
+        sent.push_back((ask(&mut coordinator, &mut now), now));
+        count += 1;
+        while let Some((id, at)) = sent.front().copied().filter(|(_, at)| *at + TIMEOUT <= now) {
+            sent.pop_front();
+            let error = CallError::TimedOut {
+                address: "kafka:9092".to_owned(),
+                api: ApiKey::FindCoordinator,
+                after: now - at,
+            };
+            coordinator.handle_answer(now, id, Err(error));
+        }
+        while let Some(event) = coordinator.poll_event() {
+            assert!(matches!(event, Event::LookupFailed(CallError::TimedOut { .. })), "{event:?}");
+            reported += 1;
+        }
+        assert!(sent.len() <= 6, "few are outstanding");
+    }
+    assert!((15..60).contains(&reported), "{reported}");
+    assert!((20..80).contains(&count), "{count}");
+}
+
+#[test]
+fn c3_an_earlier_search_that_fails_does_not_disturb_the_one_that_is_outstanding() {
+    let (mut coordinator, mut now) = (coordinator(), start());
+    coordinator.look_up(now);
+    let first = ask(&mut coordinator, &mut now);
+    let second = ask(&mut coordinator, &mut now);
+    let waits_until = coordinator.poll_timeout();
+    coordinator.handle_answer(now, first, Err(gone()));
+    assert!(matches!(coordinator.poll_event(), Some(Event::LookupFailed(_))));
+    assert_eq!(coordinator.poll_timeout(), waits_until);
+    coordinator.handle_answer(now, first, answer(found(1)));
+    assert_eq!(coordinator.broker(), None, "a call has one answer");
+    coordinator.handle_answer(now, second, answer(found(2)));
     assert_eq!(coordinator.broker(), Some(BrokerId(2)));
 }
 
