@@ -5,13 +5,14 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use offtake::{Consumer, OwnedRecord};
 use offtake_tests::{Offtake, Shared, V2_8_2, V4_3_0, Version, shared, unique};
 use offtake_worker::{
-    Attempt, DeadLetters, Error, Failure, Order, ProducerRecord, Retry, Summary, Transactions, Worker,
-    WorkerHandle,
+    Attempt, Batch, DeadLetters, Error, Failure, Handled, Order, ProducerRecord, Retry, Summary,
+    Transactions, Worker, WorkerHandle,
 };
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -130,6 +131,64 @@ async fn safe11_k10_a_worker_in_transactions_has_the_effect_of_each_record_once(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn safe11_k10_and_with_transactions_of_before_kip_890() {
     each_once(V2_8_2).await;
+}
+
+/// In each batch that has them, one record that is poison or fails at first makes the whole batch fail, after all of its results
+/// were sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_batches_that_fail_as_a_whole_in_transactions_only_the_record_at_fault_is_given_up() {
+    const RECORDS: usize = 600;
+    const ATTEMPTS: u32 = 3;
+    let at = shared(V4_3_0);
+    let input = filled(at, RECORDS);
+    for order in [Order::Key, Order::Partition, Order::Unordered] {
+        let output = at.tool.create_topic(&unique("out"), 3, &[]);
+        let letters = at.tool.create_topic(&unique("dlq"), 1, &[]);
+        let worker = Worker::new(consumer(at, &unique("batches")))
+            .subscribe(input.as_str())
+            .order(order)
+            .transactional(Transactions::by(unique("batches")))
+            .dead_letters(DeadLetters::to(&letters))
+            .retry(Retry::fixed(Duration::from_millis(20)).attempts(ATTEMPTS));
+        let handle = worker.handle();
+        let tries = Arc::<Mutex<BTreeMap<usize, u32>>>::default();
+        let (noted, to) = (Arc::clone(&tries), output.clone());
+        let handler = move |batch: Batch| {
+            let (noted, to) = (Arc::clone(&noted), to.clone());
+            async move {
+                let mut outcome = Ok(Handled::All);
+                for (record, attempt) in batch.attempts() {
+                    let value = std::str::from_utf8(record.value().unwrap_or_default())?;
+                    let number: usize = value.parse()?;
+                    *noted.lock().expect("no test has panicked").entry(number).or_default() += 1;
+                    attempt.send(ProducerRecord::to(&to).maybe_key(record.key()).value(value))?;
+                    match (number % 50, attempt.number()) {
+                        (7, _) => outcome = Err(Failure::poison("never")),
+                        (3, 1) if outcome.is_ok() => outcome = Err(Failure::retry("not now")),
+                        _ => {}
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                outcome
+            }
+        };
+        let task = tokio::spawn(worker.run_batches(20, handler, std::future::pending::<()>()));
+        let began = Instant::now();
+        while handle.metrics().handled + handle.metrics().dead_lettered < RECORDS as u64 {
+            assert!(began.elapsed() < PATIENCE && !task.is_finished(), "{order:?}: {:?}", handle.metrics());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        handle.stop();
+        let summary = task.await.expect("it did not panic").expect("it ended as it was asked to");
+        assert!(summary.is_clean(), "{order:?}: {summary:?}");
+        let text = |is_bad: bool| -> BTreeMap<String, usize> {
+            (0..RECORDS).filter(|nth| (nth % 50 == 7) == is_bad).map(|nth| (nth.to_string(), 1)).collect()
+        };
+        assert_eq!(values(at, &letters), text(true), "{order:?}: each letter once");
+        assert_eq!(values(at, &output), text(false), "{order:?}: each result once");
+        let tries = tries.lock().expect("no test has panicked");
+        assert!(tries.values().all(|tries| *tries <= ATTEMPTS), "{order:?}: {tries:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

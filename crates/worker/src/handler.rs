@@ -175,8 +175,8 @@ impl fmt::Debug for Batch {
 pub enum Handled {
     /// All records are done.
     All,
-    /// The result of each record, in the order of the batch. Records without a result have failed, and are retried. After a
-    /// failed record, the results of later records of its lane do not count: these records are handled again after it, to keep
+    /// The result of each record, in the order of the batch. Records without a result have failed, and are retried; results
+    /// without a record are ignored. After a failed record, the results of later records of its lane do not count: these records are handled again after it, to keep
     /// their order.
     Each(Vec<Result<(), Failure>>),
 }

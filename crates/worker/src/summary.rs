@@ -41,7 +41,8 @@ impl Default for Summary {
 }
 
 impl Summary {
-    /// Whether no partition stopped and all finished records are committed.
+    /// Whether no partition stopped and all finished records are committed. Records whose dead letters could not be written by the
+    /// end are not finished: the next member handles them again.
     pub fn is_clean(&self) -> bool {
         self.stopped.is_empty() && self.last_commit.is_ok()
     }

@@ -116,7 +116,8 @@ impl Worker {
     }
 
     /// Subscribes to all topics, existing and future, whose whole name matches one of these regular expressions, in place of
-    /// earlier subscriptions.
+    /// earlier subscriptions. The client matches them, also by KIP-848; a worker has no `SubscriptionPattern`, which the broker
+    /// matches.
     pub fn subscribe_patterns<P: Into<String>>(self, patterns: impl IntoIterator<Item = P>) -> Self {
         Self { topics: Some(Topics::Patterns(patterns.into_iter().map(Into::into).collect())), ..self }
     }
