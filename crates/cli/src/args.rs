@@ -125,9 +125,17 @@ impl Cli {
         Ok(cli)
     }
 
-    /// Checks exclusions that clap cannot see, as a global option may stand before the command and the option
-    /// that excludes it after.
+    /// Checks what clap cannot see: a pattern among topic names; and exclusions, as a global option may stand before the command
+    /// and the option that excludes it after.
     fn check(&self) -> Result<(), clap::Error> {
+        if let Command::Consume(Consume { regex: false, topics, .. }) = &self.command
+            && let Some(pattern) = topics.iter().find(|topic| topic.starts_with('^') || topic.contains('*'))
+        {
+            let message = format!(
+                "'{pattern}' is a pattern, not a topic name: with '--regex' the whole name has to match, and '.*' is any text"
+            );
+            return Err(Self::command().error(ErrorKind::InvalidValue, message));
+        }
         let excluded = match &self.command {
             Command::Consume(Consume { format: Some(_), .. }) if self.common.json => {
                 Some(("--json", "--format <FMT>"))

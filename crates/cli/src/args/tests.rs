@@ -26,6 +26,16 @@ fn options_stand_before_or_after_the_command() {
 }
 
 #[test]
+fn a_pattern_among_topic_names_is_refused_unless_patterns_are_meant() {
+    for pattern in ["^orders", "orders-*", "orders-.*"] {
+        let refused = parsed(&format!("offtake consume returns {pattern}")).unwrap_err().to_string();
+        assert!(refused.contains(pattern) && refused.contains("'--regex'"), "{refused}");
+        assert!(parsed(&format!("offtake consume --regex returns {pattern}")).is_ok());
+    }
+    assert!(parsed("offtake consume orders.v1").is_ok());
+}
+
+#[test]
 fn properties_before_and_after_the_command_all_count() {
     let cli = parsed("offtake -X a=1 -X b=2 consume t -X c=3").unwrap();
     let names: Vec<_> = cli.common.properties.iter().map(|(name, _)| name.as_str()).collect();

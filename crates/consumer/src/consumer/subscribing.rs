@@ -39,18 +39,16 @@ impl Consumer {
     ///
     /// # Errors
     /// `Misuse` without a `group.id`, while partitions are assigned manually, for an empty name, and for one
-    /// that looks like a pattern (`"^orders-"`): use [`subscribe_patterns`](Self::subscribe_patterns). `Closed`
-    /// once a [`Handle`](crate::Handle) has begun to close the consumer.
+    /// that looks like a pattern (`"^orders-"`, `"orders-*"`): use [`subscribe_patterns`](Self::subscribe_patterns).
+    /// `Closed` once a [`Handle`](crate::Handle) has begun to close the consumer. Other names that no topic can have are
+    /// refused by [`poll`](Self::poll), once; the other topics are read.
     pub async fn subscribe<S>(&mut self, topics: impl OneOrMany<Topic, S>) -> Result<()> {
         let topics = topics.into_items();
         if topics.is_empty() {
             return self.unsubscribe().await;
         }
-        // librdkafka treats this as a pattern. No topic name can begin with it.
-        if let Some(pattern) = topics.iter().find(|topic| topic.as_str().starts_with('^')) {
-            return Err(Error::misuse(format!(
-                "`{pattern}` is a pattern, not a topic name: subscribe to it with subscribe_patterns, where the whole name has to match (`^orders-` is `orders-.*`)"
-            )));
+        if let Some(refused) = topics.iter().find_map(pattern_as_name) {
+            return Err(refused);
         }
         if topics.iter().any(|topic| topic.as_str().trim().is_empty()) {
             return Err(Error::misuse(
@@ -240,4 +238,45 @@ pub(super) fn compile<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> R
             })
         })
         .collect()
+}
+
+/// The error if a name is a pattern: librdkafka takes what begins with `^` as one, and shells take `*`. No topic name has either.
+fn pattern_as_name(topic: &Topic) -> Option<Error> {
+    let name = topic.as_str();
+    let begins = name.strip_prefix('^');
+    let body = begins.unwrap_or(name);
+    let pattern = match body.strip_suffix('$') {
+        Some(whole) if begins.is_some() => whole.to_owned(),
+        _ if body.contains(".*") => body.to_owned(),
+        _ if body.contains('*') => body.replace('*', ".*"),
+        _ if begins.is_some() => format!("{body}.*"),
+        _ => return None,
+    };
+    Some(Error::misuse(format!(
+        "`{name}` is a pattern, not a topic name: subscribe to it with subscribe_patterns, where the whole name has to match (`{pattern}`)"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_among_topic_names_is_refused_with_the_one_that_is_meant() {
+        for (name, meant) in [
+            ("^orders-", "orders-.*"),
+            ("^orders-.*", "orders-.*"),
+            ("^orders$", "orders"),
+            ("orders-*", "orders-.*"),
+            ("*", ".*"),
+            ("orders-.*", "orders-.*"),
+        ] {
+            let refused = pattern_as_name(&Topic::from(name)).map(|error| error.to_string());
+            let is_named = refused.as_ref().is_some_and(|text| text.contains(&format!("(`{meant}`)")));
+            assert!(is_named, "{name}: {refused:?}");
+            assert_eq!(compile([meant]).map(|patterns| patterns.len()).ok(), Some(1));
+        }
+        assert!(pattern_as_name(&Topic::from("orders.v1-a_b")).is_none());
+        assert!(pattern_as_name(&Topic::from("two words")).is_none(), "invalid, but no pattern");
+    }
 }
