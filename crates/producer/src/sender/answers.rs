@@ -385,6 +385,14 @@ fn batch_result(
             append_time: Some(told.log_append_time_ms).filter(|time| *time >= 0),
         },
         ErrorCode::DuplicateSequenceNumber => BatchResult::Written { base_offset: None, append_time: None },
+        ErrorCode::InvalidProducerEpoch if is_transactional => {
+            let reason = format!(
+                "perhaps another producer has begun with this `transactional.id`, or the transaction was open for longer than \
+                 `transaction.timeout.ms`: {}",
+                why()
+            );
+            BatchResult::OutOfOrder { reason, knows_producer: true }
+        }
         ErrorCode::OutOfOrderSequenceNumber | ErrorCode::InvalidProducerEpoch => {
             BatchResult::OutOfOrder { reason: why(), knows_producer: true }
         }

@@ -276,9 +276,10 @@ impl Transactions {
                 // asked to abort.
                 Some(code @ ErrorCode::InvalidProducerEpoch) if has_own_epoch => {
                     let timeout = self.config.timeout.as_millis();
+                    let id = &self.config.id;
                     let text = format!(
-                        "the transaction is aborted, nothing of it is committed: the offset of {partition} comes after its end ({code}): perhaps it was \
-                         open for longer than `transaction.timeout.ms` ({timeout} ms)"
+                        "the transaction is aborted, nothing of it is committed: the offset of {partition} comes after its end ({code}): perhaps \
+                         another producer has begun with transactional id {id}, or it was open for longer than `transaction.timeout.ms` ({timeout} ms)"
                     );
                     Remedy::Abort(Error::new(ErrorKind::TransactionAborted, text).with_code(code))
                 }
