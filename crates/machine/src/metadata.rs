@@ -414,6 +414,11 @@ impl Metadata {
             older.of.extend(from);
             if older.answers >= OLDER_BEFORE_CREATED_ANEW && older.of.len() >= enough_brokers {
                 self.older.remove(&name);
+                if let Some(ids) = self.known_ids.get_mut(&name) {
+                    // From now on the others are from before.
+                    ids.retain(|id| *id != topic.topic_id);
+                    ids.extend(Some(topic.topic_id).filter(|id| !id.is_zero()));
+                }
                 Arc::make_mut(&mut self.cluster).topics.remove(&name);
             }
         }
@@ -445,8 +450,8 @@ impl Metadata {
         }
         for (name, info) in topics.iter().filter(|(_, info)| !info.id.is_zero()) {
             let ids = self.known_ids.entry(name.clone()).or_default();
-            if ids.last() != Some(&info.id) {
-                ids.retain(|id| *id != info.id);
+            // One that comes back after the topic was gone is not newer for that.
+            if !ids.contains(&info.id) {
                 ids.push(info.id);
                 ids.drain(..ids.len().saturating_sub(REMEMBERED_IDS));
             }

@@ -188,3 +188,25 @@ fn what_is_remembered_of_topics_that_are_gone_is_bounded() {
     assert_eq!((unknown.len(), older.len()), (0, 0));
     assert!((1..=REMEMBERED_TOPICS).contains(&known_ids.len()), "{}", known_ids.len());
 }
+
+/// Its former id, shown by a broker that is cut off, is no newer than the last one for that.
+#[test]
+fn b3_a_topic_that_was_not_wanted_for_a_while_has_its_last_id_as_soon_as_one_broker_shows_it() {
+    let view = |id, epoch| cluster(vec![topic("orders", id, &[(1, epoch)])]);
+    let mut sim = Sim::wanting(&["orders"]);
+    sim.told_by(|_| 1, view(1, 5));
+    sim.told_by(|_| 1, view(2, 0));
+    sim.metadata.want_topics(sim.now, names(&[]));
+    sim.metadata.refresh_now(sim.now);
+    sim.told_by(|_| 1, cluster(vec![]));
+    sim.metadata.want_topics(sim.now, names(&["orders"]));
+    sim.told_by(|_| 2, view(1, 5)); // it is cut off
+    assert_eq!(sim.metadata.cluster().topic_id("orders"), Some(Uuid([1; 16])), "nothing else is known");
+    sim.metadata.refresh_now(sim.now);
+    sim.told_by(|_| 1, view(2, 0));
+    for _ in 0..20 {
+        assert_eq!(sim.metadata.cluster().topic_id("orders"), Some(Uuid([2; 16])));
+        sim.metadata.refresh_now(sim.now);
+        sim.told_by(|_| 2, view(1, 5));
+    }
+}
