@@ -11,11 +11,12 @@ pub enum Error {
     /// The consumer or the producer of dead letters cannot go on, or the configuration is invalid
     /// ([`offtake::ErrorKind::Config`]).
     Client(offtake::Error),
-    /// A handler returned [`Failure::fatal`](crate::Failure::fatal). The record is not finished; finished records are committed.
+    /// A handler returned [`Failure::fatal`](crate::Failure::fatal), or [sent](crate::Batch::send) a record made of a whole batch of which some
+    /// records failed. The record is not finished; finished records are committed.
     Fatal {
         /// The record's partition.
         partition: TopicPartition,
-        /// The record's offset.
+        /// The record's offset; of a batch that failed as a whole, that of one of its records.
         offset: i64,
         /// The handler's reason.
         reason: String,

@@ -304,8 +304,8 @@ impl Worker {
 
     /// Like [`run`](Self::run), for a handler of several records, `async fn handle(batch: Batch) -> Result<Handled, Failure>`.
     /// A batch has records of one partition: at most `records` of them, and of each lane consecutive ones. It holds whatever
-    /// is available: the worker does not wait until it is full, and reads at most `max.poll.records` at a time, a quarter of the
-    /// [`queue`](Self::queue) unless set. [`concurrency`](Self::concurrency) is the number of concurrent batches.
+    /// is available: the worker does not wait until it is full, and reads at most `max.poll.records` at a time: 500, and at most a
+    /// quarter of the [`queue`](Self::queue), unless set. [`concurrency`](Self::concurrency) is the number of concurrent batches.
     ///
     /// An error does not tell which record it is about. It counts as an attempt at each of them; if it is a failure that is
     /// retried, all are tried again after a pause, and each of them for the last time in a batch of its own. If it is poison, each

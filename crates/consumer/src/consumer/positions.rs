@@ -342,6 +342,9 @@ impl Consumer {
     }
 
     /// The topics whose whole names match one of the patterns now.
+    ///
+    /// # Errors
+    /// `Config` for an invalid regular expression, or an empty one; those of the brokers after `default.api.timeout.ms`.
     pub async fn topics_matching<P: AsRef<str>>(
         &self,
         patterns: impl IntoIterator<Item = P>,

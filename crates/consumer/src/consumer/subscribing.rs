@@ -224,7 +224,8 @@ pub(super) fn compile<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> R
         .map(|pattern| {
             let pattern = pattern.as_ref();
             if pattern.is_empty() {
-                let text = "a pattern to subscribe to is empty, and no topic name matches it: is a setting or a variable empty?";
+                let text =
+                    "a pattern is empty, and no topic name matches it: is a setting or a variable empty?";
                 return Err(Error::new(ErrorKind::Config, text));
             }
             // Compile the pattern alone first: an unmatched parenthesis in it could close ours.
