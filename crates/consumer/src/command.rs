@@ -35,6 +35,11 @@ impl Subscription {
             Self::None | Self::Assigned => false,
         }
     }
+
+    /// Whether topics that are created later may belong to it.
+    pub(crate) fn is_by_pattern(&self) -> bool {
+        matches!(self, Self::Patterns(_) | Self::BrokerPattern(_))
+    }
 }
 
 /// Who commits what is finished.

@@ -16,8 +16,8 @@ pub(super) struct Subscriptions {
     at_subscribe: BTreeMap<Topic, FirstSeen>,
     /// Topics of the subscription that the client may not read, or that cannot exist, and that were reported.
     refused: BTreeSet<Topic>,
-    /// Whether the topics that matched at the time of the pattern subscription are known: others were created
-    /// later.
+    /// Whether the topics that matched at the time of the pattern subscription are known, by a listing that was asked for
+    /// after it: others were created later.
     catalog_seen: bool,
     /// How many metadata requests had been sent when this was subscribed to.
     asked_before: u64,
@@ -122,13 +122,14 @@ impl Subscriptions {
             // Only the broker knows which of them match.
             Subscription::BrokerPattern(_) => cluster.topics.keys().cloned().collect(),
         };
-        let by_pattern = matches!(self.kind, Subscription::Patterns(_) | Subscription::BrokerPattern(_));
-        let is_later = by_pattern && std::mem::replace(&mut self.catalog_seen, true);
+        let by_pattern = self.kind.is_by_pattern();
+        // An older view may have been right then.
+        let is_newer = learnt > self.asked_before;
+        let is_later = by_pattern && self.catalog_seen;
+        self.catalog_seen |= by_pattern && is_newer && cluster.lists_all;
         if by_pattern && !is_later {
             self.at_subscribe.retain(|topic, _| topics.contains(topic));
         }
-        // An older view may have been right then.
-        let is_newer = learnt > self.asked_before;
         for name in &topics {
             let info = cluster.topics.get(name);
             let first = match info {
@@ -230,6 +231,28 @@ mod tests {
         assert_eq!(subscriptions.resolve(&both, 1, true).unwrap().len(), 2);
         assert!(subscriptions.is_newer_than_subscription(&TopicPartition::new("offers", 0)));
         assert!(!subscriptions.is_newer_than_subscription(&TopicPartition::new("orders", 0)));
+    }
+
+    /// A listing for an earlier pattern, or for `topics_matching`, may be minutes old.
+    #[test]
+    fn b4_a_topic_that_a_listing_from_before_a_pattern_did_not_show_is_old() {
+        for kind in [patterns(), broker_pattern()] {
+            let mut subscriptions = Subscriptions::none();
+            subscriptions.replace(kind.clone(), 7);
+            subscriptions.resolve(&cluster(&[("orders", ErrorCode::None, 2)]), 7, true);
+            let lists_all = subscriptions.lists_all(false);
+            assert!(lists_all, "{kind:?}: what exists now is still to be learnt");
+            let two = cluster(&[("orders", ErrorCode::None, 2), ("offers", ErrorCode::None, 2)]);
+            subscriptions.resolve(&two, 8, true);
+            let three = cluster(&[
+                ("orders", ErrorCode::None, 2),
+                ("offers", ErrorCode::None, 2),
+                ("others", ErrorCode::None, 2),
+            ]);
+            subscriptions.resolve(&three, 9, true);
+            let is_new = |topic| subscriptions.is_newer_than_subscription(&TopicPartition::new(topic, 0));
+            assert_eq!(["orders", "offers", "others"].map(is_new), [false, false, true], "{kind:?}");
+        }
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use offtake::{Listener, ListenerFuture, Rebalance};
+use offtake::{Consumer, Listener, ListenerFuture, Rebalance};
 use offtake_broker::{Fault, FaultRule};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{cluster, member, read, virtually};
+use crate::support::{cluster, member, poll_for, poll_until, read, virtually};
 
 /// The start of one partition is known a moment before that of another: a committed offset is validated, and
 /// a missing one is looked up. With no new record in the first, the second used to wait for
@@ -64,4 +64,39 @@ fn m9_a_listener_that_seeks_is_before_whatever_auto_offset_reset_says() {
             consumer.close(Duration::from_secs(5)).await.unwrap();
         });
     }
+}
+
+/// Whatever is listed for another question may be minutes old: it does not show what existed at the subscription.
+#[test]
+fn b4_a_pattern_learns_at_once_which_topics_exist_and_reads_them_as_auto_offset_reset_says() {
+    virtually(async {
+        for by_patterns_before in [false, true] {
+            let cluster = cluster(1).await;
+            let builder = member(&cluster, "c").property("auto.offset.reset", "latest");
+            let mut consumer = builder.build().await.unwrap();
+            match by_patterns_before {
+                true => {
+                    consumer.subscribe_patterns(["orders"]).await.unwrap();
+                    poll_until(&mut consumer, |consumer| !consumer.assignment().is_empty()).await;
+                }
+                false => assert_eq!(consumer.topics_matching(["o.*"]).await.unwrap().len(), 1),
+            }
+            cluster.create_topic("offers", 1).unwrap();
+            cluster.produce("offers", 0, None, Some(b"before")).unwrap();
+            poll_for(&mut consumer, Duration::from_secs(60)).await;
+            let began = Instant::now();
+            consumer.subscribe_patterns(["off.*"]).await.unwrap();
+            let is_assigned = |consumer: &Consumer| {
+                consumer.assignment().iter().any(|partition| partition.topic == "offers")
+            };
+            poll_until(&mut consumer, is_assigned).await;
+            assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
+            poll_until(&mut consumer, |consumer| consumer.position(("offers", 0)).is_some()).await;
+            cluster.produce("offers", 0, None, Some(b"after")).unwrap();
+            let records = consumer.poll(Duration::from_secs(5)).await.unwrap();
+            let values: Vec<_> = records.iter().filter_map(|record| record.value()).collect();
+            assert_eq!(values, [&b"after"[..]], "{by_patterns_before}");
+            consumer.close(Duration::from_secs(5)).await.unwrap();
+        }
+    });
 }
