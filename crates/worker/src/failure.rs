@@ -75,7 +75,10 @@ impl Failure {
     }
 
     pub(crate) fn weight(&self) -> Weight {
-        self.weight
+        match self.kind {
+            FailureKind::Retry => self.weight,
+            FailureKind::Poison | FailureKind::Fatal => Weight::Whole,
+        }
     }
 
     /// The consequence of the failure.
@@ -152,6 +155,13 @@ mod tests {
         let failure = failed().unwrap_err();
         assert_eq!(failure.kind(), FailureKind::Retry);
         assert_eq!(failure.reason(), "no number of an order: invalid digit found in string");
+    }
+
+    #[test]
+    fn only_what_is_retried_may_weigh_less() {
+        let made = [Failure::retry, Failure::poison, Failure::fatal]
+            .map(|make| make("no").without_attempt().weight());
+        assert_eq!(made, [Weight::Nothing, Weight::Whole, Weight::Whole]);
     }
 
     #[test]

@@ -308,9 +308,10 @@ impl Worker {
     /// quarter of the [`queue`](Self::queue), unless set. [`concurrency`](Self::concurrency) is the number of concurrent batches.
     ///
     /// An error does not tell which record it is about. It counts as an attempt at each of them; if it is a failure that is
-    /// retried, all are tried again after a pause, and each of them for the last time in a batch of its own. If it is poison, each
-    /// of them is tried in a batch of its own at once. So only the records that fail alone are given up, unless
-    /// [one attempt](crate::Retry::attempts) is all they have. A handler that knows which records failed returns
+    /// retried, all are tried again after a pause, and each of them in a batch of its own for the last time and after every fourth
+    /// failure. If it is poison, each of them is tried in a batch of its own at once, even one that has
+    /// [one attempt](crate::Retry::attempts) only. So only the records that fail alone are given up, unless they are retried and
+    /// one attempt is all they have. A handler that knows which records failed returns
     /// [`Handled::Each`](crate::Handled::Each), which is cheaper and gives up none of the others' attempts.
     ///
     /// # Errors

@@ -11,6 +11,9 @@ use bytes::Bytes;
 use super::{outcome::DeadLetter, tracker::Cover};
 use crate::{FirstFailure, dead_letters::Origin};
 
+/// After this many failures, and each time after as many more, a record is tried in a batch of its own.
+const ALONE_EVERY: u32 = 4;
+
 /// A record and its state.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry<R> {
@@ -50,9 +53,11 @@ impl<R> Entry<R> {
     }
 
     /// Whether its next attempt must be in a batch of its own. A batch may have failed because of another record of it; so no
-    /// record is given up before it has failed alone, if it has more than one attempt.
+    /// record is given up before it has failed alone, if it has more than one attempt, and one with many attempts does not have
+    /// to wait for that of another record.
     pub(crate) fn goes_alone(&self, attempts: u32) -> bool {
-        self.is_suspect || self.failures > 0 && self.is_last(attempts)
+        let is_turn = self.failures.is_multiple_of(ALONE_EVERY) || self.is_last(attempts);
+        self.is_suspect || self.failures > 0 && is_turn
     }
 }
 

@@ -128,8 +128,8 @@ impl<R: Clone> Machine<R> {
         self.jobs = self.jobs.saturating_sub(1);
         self.metrics.handler_time.record(now.saturating_duration_since(ticket.began));
         let records: usize = ticket.lanes.iter().map(|(_, count)| count).sum();
-        let torn = Results::All(failed_in_part());
-        let results = if is_torn(results, records, &outputs) { &torn } else { results };
+        let torn = failed_in_part(results, records, &outputs).map(Results::All);
+        let results = torn.as_ref().unwrap_or(results);
         let is_probe = self.probe.take_if(|probe| *probe == ticket.id).is_some();
         let is_shared_failure = records > 1 && matches!(results, Results::All(HandlerResult::Failed { .. }));
         let end = JobEnd { now, now_ms, is_probe, is_shared_failure };
@@ -148,7 +148,8 @@ impl<R: Clone> Machine<R> {
         self.line_up(id);
     }
 
-    /// Counts an attempt at the records after the first of a lane when a whole batch has failed. It is never their last attempt.
+    /// Counts an attempt at the records after the first of a lane when a whole batch has failed. It is not their last attempt, if
+    /// they are retried; and poison is tried once more, alone.
     fn count_behind(
         &mut self,
         end: JobEnd,
@@ -162,12 +163,12 @@ impl<R: Clone> Machine<R> {
         if *kind == FailureKind::Fatal || *weight == Weight::Nothing || !(is_poison || self.is_closed()) {
             return;
         }
-        let last = self.options.retry.attempts.saturating_sub(1);
+        let most = if is_poison { u32::MAX } else { self.options.retry.attempts.saturating_sub(1) };
         let first = Arc::new(FirstFailure { reason: reason.clone(), at_ms: end.now_ms });
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let Some(lane) = partition.lanes.get_mut(index) else { return };
         for entry in lane.records.iter_mut().take(count).skip(1) {
-            entry.failures = entry.failures.saturating_add(1).min(last);
+            entry.failures = entry.failures.saturating_add(1).min(most);
             entry.is_suspect |= is_poison;
             entry.first_failure.get_or_insert_with(|| Arc::clone(&first));
         }
@@ -281,7 +282,7 @@ impl<R: Clone> Machine<R> {
         let failures = entry.failures.saturating_add(1);
         if kind == FailureKind::Poison {
             // Alone, it shows whether it is the one.
-            entry.failures = failures.min(self.options.retry.attempts.saturating_sub(1));
+            entry.failures = failures;
             entry.is_suspect = true;
         } else if counts {
             entry.failures = failures;
@@ -491,24 +492,26 @@ impl<R: Clone> Machine<R> {
     }
 }
 
-/// Whether a record made of a whole batch would be sent for a part of it only.
-fn is_torn(results: &Results, records: usize, outputs: &[Vec<Output>]) -> bool {
-    let is_failed = |nth: &usize| matches!(results.of(*nth), HandlerResult::Failed { .. });
+/// The failure of a batch of which a record made of the whole would be sent for a part only.
+fn failed_in_part(results: &Results, records: usize, outputs: &[Vec<Output>]) -> Option<HandlerResult> {
     let is_of_batch = |output: &Output| output.first.is_some();
-    matches!(results, Results::Each(_))
-        && outputs.iter().flatten().any(is_of_batch)
-        && (1..records).contains(&(0..records).filter(is_failed).count())
-}
-
-fn failed_in_part() -> HandlerResult {
-    HandlerResult::Failed {
+    if matches!(results, Results::All(_)) || !outputs.iter().flatten().any(is_of_batch) {
+        return None;
+    }
+    let mut failures = (0..records).filter_map(|nth| match results.of(nth) {
+        HandlerResult::Failed { reason, .. } => Some(reason),
+        HandlerResult::Done => None,
+    });
+    let first = failures.next()?;
+    (failures.count() + 1 < records).then(|| HandlerResult::Failed {
         kind: FailureKind::Fatal,
         cause: Cause::Handler,
         weight: Weight::Whole,
-        reason: "the handler sent a record made of its whole batch (`Batch::send`), and then failed only a part of the batch: \
-                 return `Handled::All` or an error, or send by `Attempt::send` for each record"
-            .to_owned(),
-    }
+        reason: format!(
+            "the handler sent a record made of its whole batch (`Batch::send`), and then failed only a part of the batch: return \
+             `Handled::All` or an error, or send by `Attempt::send` for each record. The first failure was: {first}"
+        ),
+    })
 }
 
 /// Whether a letter that failed with this error may be written later: the error is about its topic or the brokers, and not about

@@ -305,7 +305,11 @@ impl Runner {
                 }
                 Action::Tell(event) => self.tell(event),
                 Action::Fatal { partition, offset, reason } => {
-                    tracing::error!(%partition, offset, reason, "the handler failed for good");
+                    // A batch that failed as a whole did so for each of its lanes.
+                    if !matches!(&self.error, Some(Error::Fatal { reason: before, .. }) if *before == reason)
+                    {
+                        tracing::error!(%partition, offset, reason, "the handler failed for good");
+                    }
                     self.end_with(Error::Fatal { partition, offset, reason });
                 }
             }

@@ -8,7 +8,7 @@ use std::{
 use offtake::{Consumer, ErrorKind, Header};
 use offtake_broker::{ApiKey, Cluster, Config, Fault, FaultRule};
 use offtake_worker::{
-    Attempt, DeadLetters, Error, Event, Failure, Handled, Order, ProducerRecord, Retry, StopReason,
+    Attempt, Batch, DeadLetters, Error, Event, Failure, Handled, Order, ProducerRecord, Retry, StopReason,
     Transactions, Worker, dead_letters::Origin,
 };
 use tokio::runtime::Handle;
@@ -347,6 +347,27 @@ async fn batches_and_blocking_handlers_send_too() {
     let summary = worker.run_blocking(blocking, tokio::time::sleep(secs(20))).await.unwrap();
     assert!(summary.is_clean(), "{summary:?}");
     assert_eq!(once(&seen(&cluster, "out").await), all());
+}
+
+/// Records made of a whole batch cannot be sent for a part of it.
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_sends_as_a_whole_and_fails_in_part_ends_the_worker_and_says_what_failed() {
+    let cluster = cluster_of(1).await;
+    let worker = transactional(&cluster, "a").order(Order::Unordered);
+    let handler = |batch: Batch| async move {
+        batch.send(ProducerRecord::to("out").value("0 0"))?;
+        Ok(batch.each(|record| match record.offset() % 4 {
+            3 => Err(Failure::retry(format!("no stock for {}", record.offset()))),
+            _ => Ok(()),
+        }))
+    };
+    match worker.run_batches(7, handler, secs_from_now(20)).await {
+        Err(Error::Fatal { reason, .. }) => {
+            assert!(reason.contains("`Batch::send`") && reason.contains("no stock for 3"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(seen(&cluster, "out").await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -341,6 +341,60 @@ fn of_a_batch_that_fails_because_of_one_record_only_that_one_is_given_up_and_eac
     }
 }
 
+/// One that has many attempts left, or is never given up, does not keep the others of its batches from being handled.
+#[test]
+fn of_a_batch_that_fails_because_of_one_record_the_others_do_not_wait_until_that_one_is_given_up() {
+    const BAD: i64 = 5;
+    // Behind the bad record waits what is of its lane.
+    for (order, attempts, handled, within) in [
+        (Order::Unordered, u32::MAX, 9, 10),
+        (Order::Key, u32::MAX, 8, 10),
+        (Order::Partition, u32::MAX, 5, 10),
+        (Order::Partition, 50, 9, 60),
+    ] {
+        let retry = Retry::fixed(DELAY).attempts(attempts);
+        let mut world = World::with(Options { order, retry, concurrency: 1, ..options() }, 10, true);
+        world.assign([0]);
+        world.receive(0, 0, &[A, A, B, A, B, A, B, B, A, C]);
+        let end = world.now + DELAY * within;
+        while world.now < end {
+            let Some((records, _)) = world.running.first() else {
+                world.pass(Duration::from_millis(1));
+                continue;
+            };
+            let first = records[0].record.offset;
+            match records.iter().any(|record| record.record.offset == BAD) {
+                true => world.fail(first, Again),
+                false => world.done(first),
+            }
+            for (letter, _) in std::mem::take(&mut world.letters) {
+                let written = Ok((TopicPartition::new("dlq", 0), Some(0)));
+                world.machine.letter_ended(world.now, letter, written);
+                world.drain();
+            }
+        }
+        assert_eq!(world.machine.metrics().handled, handled, "{order:?}, {attempts} attempts");
+    }
+}
+
+#[test]
+fn a_letter_of_a_batch_that_was_poison_counts_both_attempts_whatever_the_limit() {
+    for attempts in [1, 2, 5] {
+        let retry = Retry::fixed(DELAY).attempts(attempts);
+        let mut world = World::with(Options { retry, ..options() }, 10, true);
+        world.assign([0]);
+        world.receive(0, 0, &[A, A, B]);
+        world.fail(0, Poison);
+        let alone: Vec<_> =
+            world.running.iter().map(|(records, _)| (records.len(), records[0].attempt)).collect();
+        assert_eq!(alone, [(1, 2), (1, 2)], "{attempts}");
+        world.done(0);
+        assert_eq!(world.running[1].0[0].attempt, 2, "{attempts}: the second of its key");
+        world.fail(1, Poison);
+        assert_eq!(world.letters[0].0.letter.attempts, 2, "{attempts}");
+    }
+}
+
 #[test]
 fn with_one_attempt_all_records_of_a_batch_that_failed_are_given_up() {
     let retry = Retry::fixed(DELAY).attempts(1);
