@@ -346,6 +346,25 @@ mod tests {
         }
     }
 
+    /// Another transaction may succeed unless what aborted this one is for good, however deep it lies.
+    #[test]
+    fn whether_an_aborted_transaction_is_repeated_depends_on_its_cause() {
+        let aborted = |cause| Error::new(ErrorKind::TransactionAborted, "aborted").caused_by(cause);
+        assert!(Error::new(ErrorKind::TransactionAborted, "aborted").is_retriable());
+        for (kind, is_retriable) in [
+            (ErrorKind::Timeout, true),
+            (ErrorKind::OutcomeUnknown, true),
+            (ErrorKind::NotOwned, true),
+            (ErrorKind::Fenced, false),
+            (ErrorKind::Refused, false),
+            (ErrorKind::Authorization, false),
+        ] {
+            let error = aborted(Error::new(kind, "why"));
+            assert_eq!(error.is_retriable(), is_retriable, "{kind:?}");
+            assert_eq!(aborted(error).is_retriable(), is_retriable, "{kind:?}, wrapped");
+        }
+    }
+
     /// A listener's error that comes from a client has that one's kind, code and partition, and its own words.
     #[test]
     fn an_error_that_wraps_a_clients_error_keeps_its_own_message() {

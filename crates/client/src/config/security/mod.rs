@@ -223,6 +223,17 @@ mod tests {
     }
 
     #[test]
+    fn sec6_the_debug_text_names_what_is_set_and_prints_no_value() {
+        let mut config = ClientConfig::default();
+        for (name, value) in [("sasl.username", "ann"), ("sasl.password", "hunter2")] {
+            set(&mut config, name, value).unwrap();
+        }
+        let text = format!("{:?}", config.security);
+        assert!(text.contains("SecurityConfig") && text.contains("sasl.password"), "{text}");
+        assert!(!text.contains("hunter2") && !text.contains("ann"), "{text}");
+    }
+
+    #[test]
     fn a_reference_is_resolved_whether_its_provider_is_set_before_it_or_after_it() {
         let folder = std::env::temp_dir().join(format!("offtake-references-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();

@@ -225,6 +225,11 @@ mod endpoint {
         assert_eq!(client(grant).await.0, UserPassword::new("me", "hunter2"));
         let Trust::Pem(pem) = endpoint.tls.trust else { panic!("{:?}", endpoint.tls.trust) };
         assert_eq!(pem.property, "https.ca.location");
+        config.set("https.ca.location", "probe").unwrap();
+        let TokenSource::Endpoint(endpoint, _) = config.security.oauthbearer().unwrap().source else {
+            panic!("not an endpoint")
+        };
+        assert_eq!(endpoint.tls.trust, Trust::System);
         let shown = format!("{:?}", config.security);
         assert!(!shown.contains("hunter2"), "{shown}");
     }

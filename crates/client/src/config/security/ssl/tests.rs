@@ -147,6 +147,9 @@ fn files_are_read_for_connections_that_are_encrypted() {
     assert!(error.contains("ssl.ca.location") && error.contains("no/such/file.pem"), "{error}");
     let plain = SecurityConfig { protocol: SecurityProtocol::Plaintext, ..ssl(&settings) };
     assert!(plain.build_tls().unwrap().is_none());
+    let twice = [("ssl.truststore.location", "/t"), ("ssl.ca.pem", "PEM")];
+    assert!(ssl(&twice).tls_conflict().is_some());
+    let plain = SecurityConfig { protocol: SecurityProtocol::Plaintext, ..ssl(&twice) };
     assert_eq!(plain.tls_conflict(), None);
 }
 
