@@ -88,7 +88,8 @@ impl Attempt {
     }
 
     /// Whether this is the record's last attempt here. If it fails and counts, the record goes to a retry topic or the dead
-    /// letters, or stops its partition.
+    /// letters, or stops its partition. (If its only attempt is in a batch of several, and an error of the whole batch ends it, the
+    /// record is tried once more, alone.)
     pub fn is_last(&self) -> bool {
         self.is_last
     }

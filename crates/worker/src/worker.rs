@@ -307,12 +307,12 @@ impl Worker {
     /// is available: the worker does not wait until it is full, and reads at most `max.poll.records` at a time: 500, and at most a
     /// quarter of the [`queue`](Self::queue), unless set. [`concurrency`](Self::concurrency) is the number of concurrent batches.
     ///
-    /// An error does not tell which record it is about. It counts as an attempt at each of them; if it is a failure that is
-    /// retried, all are tried again after a pause, and each of them in a batch of its own for the last time and after every fourth
-    /// failure. If it is poison, each of them is tried in a batch of its own at once, even one that has
-    /// [one attempt](crate::Retry::attempts) only. So only the records that fail alone are given up, unless they are retried and
-    /// one attempt is all they have. A handler that knows which records failed returns
-    /// [`Handled::Each`](crate::Handled::Each), which is cheaper and gives up none of the others' attempts.
+    /// An error does not tell which record it is about. It counts as an attempt at each of them, and gives up none: only a record
+    /// that fails alone is given up. If it is a failure that is retried, all are tried again after a pause: each of them in a batch
+    /// of its own for the last time, and the first of a lane after every fourth failure that counts. If it is poison, each of them
+    /// is tried in a batch of its own at once. A record with [one attempt](crate::Retry::attempts) is tried once more then, alone.
+    /// A handler that knows which records failed returns [`Handled::Each`](crate::Handled::Each), which is cheaper and gives up
+    /// none of the others' attempts.
     ///
     /// # Errors
     /// Those of [`run`](Self::run); and `Config` for batches of 0 records.

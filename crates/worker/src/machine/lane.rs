@@ -53,11 +53,15 @@ impl<R> Entry<R> {
     }
 
     /// Whether its next attempt must be in a batch of its own. A batch may have failed because of another record of it; so no
-    /// record is given up before it has failed alone, if it has more than one attempt, and one with many attempts does not have
-    /// to wait for that of another record.
+    /// record is given up before it has failed alone.
     pub(crate) fn goes_alone(&self, attempts: u32) -> bool {
-        let is_turn = self.failures.is_multiple_of(ALONE_EVERY) || self.is_last(attempts);
-        self.is_suspect || self.failures > 0 && is_turn
+        self.is_suspect || self.failures > 0 && self.is_last(attempts)
+    }
+
+    /// Whether it goes alone if it is the first of its lane, so that one with many attempts does not have to wait for those of
+    /// another. Behind others it does not, as after an outage all of a lane may have failed this often.
+    pub(crate) fn is_its_turn(&self) -> bool {
+        self.untried == 0 && self.failures > 0 && self.failures.is_multiple_of(ALONE_EVERY)
     }
 }
 

@@ -140,38 +140,9 @@ impl<R: Clone> Machine<R> {
             let handler_results =
                 (nth..nth + count).map(|nth| (results.of(nth), sent.next().unwrap_or_default()));
             nth += count;
-            if let Results::All(failure) = results {
-                self.count_behind(end, id, *lane, *count, failure);
-            }
             self.lane_ended(end, id, *lane, handler_results);
         }
         self.line_up(id);
-    }
-
-    /// Counts an attempt at the records after the first of a lane when a whole batch has failed. It is not their last attempt, if
-    /// they are retried; and poison is tried once more, alone.
-    fn count_behind(
-        &mut self,
-        end: JobEnd,
-        id: AssignmentId,
-        index: usize,
-        count: usize,
-        failure: &HandlerResult,
-    ) {
-        let HandlerResult::Failed { kind, weight, reason, .. } = failure else { return };
-        let is_poison = *kind == FailureKind::Poison;
-        if *kind == FailureKind::Fatal || *weight == Weight::Nothing || !(is_poison || self.is_closed()) {
-            return;
-        }
-        let most = if is_poison { u32::MAX } else { self.options.retry.attempts.saturating_sub(1) };
-        let first = Arc::new(FirstFailure { reason: reason.clone(), at_ms: end.now_ms });
-        let Some(partition) = self.partitions.get_mut(&id) else { return };
-        let Some(lane) = partition.lanes.get_mut(index) else { return };
-        for entry in lane.records.iter_mut().take(count).skip(1) {
-            entry.failures = entry.failures.saturating_add(1).min(most);
-            entry.is_suspect |= is_poison;
-            entry.first_failure.get_or_insert_with(|| Arc::clone(&first));
-        }
     }
 
     /// Handles the results of one lane. After the first record that failed, the results of later ones are ignored.
@@ -218,7 +189,9 @@ impl<R: Clone> Machine<R> {
             self.note_outcome(end.now, end.is_probe, Outcome::Done);
         }
         match failed {
-            Some(failure) => self.failed(end, id, index, failure),
+            Some(failure) => {
+                self.failed(end, id, index, if end.is_shared_failure { count } else { 1 }, failure)
+            }
             None => self.lane_goes_on(id, index),
         }
         self.lane_shrank(id, index);
@@ -232,17 +205,19 @@ impl<R: Clone> Machine<R> {
         });
     }
 
-    /// Handles a failure of the first record of a lane.
+    /// Handles a failure of the first records of a lane: of one, or of all that were in a batch that failed as a whole.
     fn failed(
         &mut self,
         JobEnd { now, now_ms, is_probe, is_shared_failure }: JobEnd,
         id: AssignmentId,
         index: usize,
+        records: usize,
         (kind, cause, weight, reason): (FailureKind, Cause, Weight, String),
     ) {
-        self.metrics.failed += 1;
-        self.metrics.panicked += u64::from(cause == Cause::Panic);
-        self.metrics.timed_out += u64::from(cause == Cause::Timeout);
+        let of_cause = |is_so| if is_so { records as u64 } else { 0 };
+        self.metrics.failed += records as u64;
+        self.metrics.panicked += of_cause(cause == Cause::Panic);
+        self.metrics.timed_out += of_cause(cause == Cause::Timeout);
         let lane = self.partitions.get(&id).and_then(|partition| partition.lanes.get(index));
         let first = lane.and_then(|lane| lane.records.front());
         let outcome = match first.is_some_and(|entry| entry.first_failure.is_some()) {
@@ -272,36 +247,41 @@ impl<R: Clone> Machine<R> {
         }
         let untried = if weight == Weight::Nothing { entry.untried.saturating_add(1) } else { 0 };
         entry.untried = untried;
-        if weight != Weight::Nothing {
-            let first = || Arc::new(FirstFailure { reason: reason.clone(), at_ms: now_ms });
-            entry.first_failure.get_or_insert_with(first);
-        }
-        if kind == FailureKind::Poison && !is_shared_failure {
-            return self.give_up(id, index, attempts, reason, kind);
-        }
+        let is_poison = kind == FailureKind::Poison;
         let failures = entry.failures.saturating_add(1);
-        if kind == FailureKind::Poison {
-            // Alone, it shows whether it is the one.
-            entry.failures = failures;
-            entry.is_suspect = true;
-        } else if counts {
-            entry.failures = failures;
-            if failures >= self.options.retry.attempts {
-                return self.give_up(id, index, attempts, reason, kind);
+        let failed_attempts: Vec<_> = lane
+            .records
+            .iter()
+            .take(records)
+            .map(|entry| (entry.offset, entry.attempts().saturating_add(1)))
+            .collect();
+        let first = Arc::new(FirstFailure { reason: reason.clone(), at_ms: now_ms });
+        for entry in lane.records.iter_mut().take(records) {
+            if weight != Weight::Nothing {
+                entry.first_failure.get_or_insert_with(|| Arc::clone(&first));
             }
+            if counts || is_poison {
+                entry.failures = entry.failures.saturating_add(1);
+            }
+            // Alone, it shows whether it is the one.
+            entry.is_suspect |= is_poison && is_shared_failure;
+        }
+        // Whether it is the one that failed is not known before it has failed alone.
+        if !is_shared_failure && (is_poison || counts && failures >= self.options.retry.attempts) {
+            return self.give_up(id, index, attempts, reason, kind);
         }
         if !goes_on {
             lane.state = LaneState::Held;
             return;
         }
         let delay = match counts {
-            _ if kind == FailureKind::Poison => Duration::ZERO,
+            _ if is_poison => Duration::ZERO,
             true => self.options.retry.delay(failures, random),
             // The breaker's pause is the delay, if this failure counts for it.
             false if weight == Weight::Whole => Duration::ZERO,
             false => self.options.retry.delay_untried(untried, random),
         };
-        self.metrics.retried += 1;
+        self.metrics.retried += records as u64;
         if delay.is_zero() {
             partition.go_on(index);
         } else {
@@ -309,7 +289,15 @@ impl<R: Clone> Machine<R> {
             lane.state = LaneState::Waiting;
             self.waiting.insert((until, id, index));
         }
-        self.tell(Event::Retried { partition: name, offset, attempt: attempts, reason, delay });
+        for (offset, attempt) in failed_attempts {
+            self.tell(Event::Retried {
+                partition: name.clone(),
+                offset,
+                attempt,
+                reason: reason.clone(),
+                delay,
+            });
+        }
     }
 
     /// Gives up the first record of a lane: no further attempt is made here.

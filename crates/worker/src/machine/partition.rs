@@ -229,7 +229,7 @@ impl<R> Partition<R> {
                 continue;
             };
             let goes_alone = |entry: &Entry<R>| entry.goes_alone(attempts);
-            let is_alone = lane.records.front().is_some_and(goes_alone);
+            let is_alone = lane.records.front().is_some_and(|entry| goes_alone(entry) || entry.is_its_turn());
             if is_alone && !taken.records.is_empty() {
                 self.ready.push_front(index);
                 break;

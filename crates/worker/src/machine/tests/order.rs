@@ -293,7 +293,7 @@ fn of_a_batch_that_fails_because_of_one_record_only_that_one_is_given_up_and_eac
  {
     const BAD: i64 = 5;
     for order in [Order::Partition, Order::Key, Order::Unordered] {
-        for (kind, attempts) in [(Again, 3), (Again, 2), (Poison, 3), (Poison, 1)] {
+        for (kind, attempts) in [(Again, 3), (Again, 2), (Again, 1), (Poison, 3), (Poison, 1)] {
             let retry = Retry::fixed(DELAY).attempts(attempts);
             let mut world = World::with(Options { order, retry, concurrency: 1, ..options() }, 10, true);
             world.assign([0]);
@@ -328,7 +328,7 @@ fn of_a_batch_that_fails_because_of_one_record_only_that_one_is_given_up_and_eac
                 assert!(world.now < end, "{what}: {:?}", world.machine.metrics());
             }
             assert_eq!(given_up, [BAD], "{what}");
-            let most = if kind == Poison { 2 } else { attempts as usize };
+            let most = if kind == Poison { 2 } else { attempts.max(2) as usize };
             for (offset, times) in tried {
                 assert!(times.len() <= most, "{what}: {offset} was tried {} times", times.len());
                 let pauses = times.windows(2).map(|pair| pair[1] - pair[0]);
@@ -395,15 +395,24 @@ fn a_letter_of_a_batch_that_was_poison_counts_both_attempts_whatever_the_limit()
     }
 }
 
+/// An attempt at a batch that fails as a whole is one at each of its records, whatever their order.
 #[test]
-fn with_one_attempt_all_records_of_a_batch_that_failed_are_given_up() {
-    let retry = Retry::fixed(DELAY).attempts(1);
-    let mut world = World::with(Options { retry, order: Order::Unordered, ..options() }, 10, true);
-    world.assign([0]);
-    world.receive(0, 0, &[A, A, A]);
-    world.fail(0, Again);
-    let given_up: Vec<_> = world.letters.iter().map(|(letter, _)| letter.letter.offset).collect();
-    assert_eq!(given_up, [0, 1, 2]);
+fn a_batch_that_fails_as_a_whole_is_counted_and_told_for_each_of_its_records() {
+    for (order, kind) in
+        [(Order::Partition, Again), (Order::Key, Again), (Order::Unordered, Again), (Order::Key, Poison)]
+    {
+        let mut world = World::with(Options { order, ..options() }, 10, false);
+        world.assign([0]);
+        world.receive(0, 0, &[A, A, B]);
+        world.fail(0, kind);
+        let metrics = world.machine.metrics();
+        assert_eq!((metrics.failed, metrics.retried), (3, 3), "{order:?}, {kind:?}");
+        let retried = world.events.iter().filter_map(|event| match event {
+            Event::Retried { offset, attempt: 1, .. } => Some(*offset),
+            _ => None,
+        });
+        assert_eq!(retried.collect::<Vec<_>>(), [0, 1, 2], "{order:?}, {kind:?}");
+    }
 }
 
 /// This holds whether a record is tried again because it failed, or because one before it did.
@@ -497,4 +506,65 @@ fn a_cancelled_job_is_no_attempt_and_its_result_is_ignored() {
     world.machine.job_ended(world.now, 0, &late, &Results::All(HandlerResult::Done), Vec::new());
     assert_eq!(world.commit(), []);
     assert_eq!(world.machine.metrics().cancelled, 2);
+}
+
+#[test]
+fn records_that_are_returned_without_an_attempt_stay_together_however_often_they_have_failed() {
+    let retry = Retry::fixed(DELAY).unlimited();
+    let mut world =
+        World::with(Options { order: Order::Unordered, retry, concurrency: 1, ..options() }, 10, false);
+    world.assign([0]);
+    world.receive(0, 0, &[None; 10]);
+    for _ in 0..4 {
+        world.pass(DELAY);
+        world.fail(0, Again);
+    }
+    let mut calls = 0;
+    let end = world.now + Duration::from_secs(600);
+    while world.now < end {
+        let Some((records, _)) = world.running.first() else {
+            world.pass(Duration::from_millis(10));
+            continue;
+        };
+        calls += 1;
+        let first = records[0].record.offset;
+        world.end(first, Results::All(weighing(Again, Weight::Nothing)));
+    }
+    assert!((60..80).contains(&calls), "one in 10 s, and ten at first, and not {calls}");
+}
+
+/// Records that have failed as batches are no reason to handle them one by one once they succeed.
+#[test]
+fn after_an_outage_a_lane_goes_on_in_batches() {
+    let retry = Retry::default().unlimited();
+    for outage in [30, 60, 300, 600] {
+        let options = Options {
+            order: Order::Partition,
+            retry: retry.clone(),
+            concurrency: 1,
+            queue: 2000,
+            ..options()
+        };
+        let mut world = World::with(options, 500, false);
+        world.assign([0]);
+        world.receive(0, 0, &[None; 500]);
+        let end = world.now + Duration::from_secs(outage);
+        let mut calls = 0;
+        while world.machine.metrics().handled < 500 {
+            let Some((records, _)) = world.running.first() else {
+                world.pass(Duration::from_millis(10));
+                continue;
+            };
+            let first = records[0].record.offset;
+            world.now += Duration::from_millis(200);
+            match world.now < end {
+                true => world.fail(first, Again),
+                false => {
+                    calls += 1;
+                    world.done(first);
+                }
+            }
+        }
+        assert!(calls <= 3, "{calls} calls after an outage of {outage} s");
+    }
 }
