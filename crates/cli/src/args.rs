@@ -128,12 +128,15 @@ impl Cli {
     /// Checks what clap cannot see: a pattern among topic names; and exclusions, as a global option may stand before the command
     /// and the option that excludes it after.
     fn check(&self) -> Result<(), clap::Error> {
-        if let Command::Consume(Consume { regex: false, topics, .. }) = &self.command
-            && let Some(pattern) = topics.iter().find(|topic| topic.starts_with('^') || topic.contains('*'))
-        {
-            let message = format!(
-                "'{pattern}' is a pattern, not a topic name: with '--regex' the whole name has to match, and '.*' is any text"
-            );
+        let (names, advice) = match &self.command {
+            Command::Consume(Consume { regex: false, topics, .. }) => {
+                (topics.as_slice(), "with '--regex' the whole name has to match, and '.*' is any text")
+            }
+            Command::Pipe(Pipe { topics, .. }) => (topics.as_slice(), "'pipe' reads topics by their names"),
+            _ => (&[][..], ""),
+        };
+        if let Some(pattern) = names.iter().find(|topic| topic.starts_with('^') || topic.contains('*')) {
+            let message = format!("'{pattern}' is a pattern, not a topic name: {advice}");
             return Err(Self::command().error(ErrorKind::InvalidValue, message));
         }
         let excluded = match &self.command {

@@ -21,7 +21,8 @@ pub(crate) struct Consume {
     #[arg(short, long = "partition", value_name = "N", conflicts_with = "group", value_delimiter = ',',
         value_parser = partition, allow_negative_numbers = true)]
     pub(crate) partitions: Vec<i32>,
-    /// Topics are regular expressions. With --protocol consumer the broker matches them (RE2 syntax), otherwise this command
+    /// Topics are regular expressions. With --protocol consumer the broker matches them (RE2 syntax), otherwise this command. In a
+    /// group a topic created later is read once it is found: within metadata.max.age.ms (5 minutes), by the broker in some 10 s
     #[arg(long)]
     pub(crate) regex: bool,
     /// Where to start: earliest, latest, an offset, -N (N before the end), @TIME (RFC 3339 or epoch milliseconds). In a group

@@ -37,7 +37,8 @@ pub(crate) struct Pipe {
     /// How often a record is tried
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) attempts: u32,
-    /// How long a record waits before the second attempt, doubled before each further one, and the longest wait
+    /// How long a record waits before the second attempt, doubled before each further one, and the longest
+    /// wait; each is drawn between half of that and the whole
     #[arg(long, value_name = "LEAST..MOST", default_value = "100ms..10s", value_parser = backoff)]
     pub(crate) backoff: Backoff,
     /// The topic for records that are poison or out of attempts. Without it such a record stops its partition,

@@ -31,6 +31,9 @@ fn a_pattern_among_topic_names_is_refused_unless_patterns_are_meant() {
         let refused = parsed(&format!("offtake consume returns {pattern}")).unwrap_err().to_string();
         assert!(refused.contains(pattern) && refused.contains("'--regex'"), "{refused}");
         assert!(parsed(&format!("offtake consume --regex returns {pattern}")).is_ok());
+        let pipe =
+            parsed(&format!("offtake pipe returns {pattern} -g g --exec cat")).unwrap_err().to_string();
+        assert!(pipe.contains("by their names"), "{pipe}");
     }
     assert!(parsed("offtake consume orders.v1").is_ok());
 }

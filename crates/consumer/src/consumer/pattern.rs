@@ -34,7 +34,8 @@ impl fmt::Display for SubscriptionPattern {
 
 impl Consumer {
     /// Joins the group and reads its share of all topics whose names match, now or later. The coordinator
-    /// does the matching: it sees new topics at once, and the client need not keep a list of all of them.
+    /// does the matching, and the client need not keep a list of all topics. A topic that is created later is read from its first
+    /// record, whatever `auto.offset.reset` says, some 10 s after: Kafka 4 matches no more often.
     /// Replaces an earlier subscription. Needs `group.protocol=consumer` and Kafka 4.0;
     /// [`subscribe_patterns`](Self::subscribe_patterns) does not. `exclude.internal.topics` is ignored: the
     /// pattern alone decides.

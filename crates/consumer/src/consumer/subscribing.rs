@@ -40,7 +40,8 @@ impl Consumer {
     /// # Errors
     /// `Misuse` without a `group.id`, while partitions are assigned manually, for an empty name, and for one
     /// that looks like a pattern (`"^orders-"`, `"orders-*"`): use [`subscribe_patterns`](Self::subscribe_patterns).
-    /// `Closed` once a [`Handle`](crate::Handle) has begun to close the consumer. Other names that no topic can have are
+    /// `UnknownTopic` for a name of more than 249 characters. `Closed` once a [`Handle`](crate::Handle) has begun to close the
+    /// consumer. Other names that no topic can have are
     /// refused by [`poll`](Self::poll), once; the other topics are read.
     pub async fn subscribe<S>(&mut self, topics: impl OneOrMany<Topic, S>) -> Result<()> {
         let topics = topics.into_items();
@@ -62,6 +63,11 @@ impl Consumer {
     /// Joins the group and reads its share of all topics whose whole name matches one of these regular expressions
     /// (of the crate [`regex`](https://docs.rs/regex), without `\p{…}`), now or later. Internal topics do not match unless
     /// `exclude.internal.topics` is false.
+    ///
+    /// Topics that exist are found at once, and begin as `auto.offset.reset` says. One that is created later is found when the
+    /// metadata is next refreshed, after `metadata.max.age.ms` (5 minutes) at the latest, and is read from its first record. In a
+    /// classic group the leader shares out the topics that each member says it matches: each has to have found it. While no topic
+    /// matches, this is logged and reported once, as [`Event::Error`](crate::Event::Error) of the kind `UnknownTopic`.
     ///
     /// # Errors
     /// `Config` for an invalid regular expression, or an empty one; the others as for [`subscribe`](Self::subscribe).
@@ -244,14 +250,17 @@ pub(super) fn compile<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> R
 /// The error if a name is a pattern: librdkafka takes what begins with `^` as one, and shells take `*`. No topic name has either.
 fn pattern_as_name(topic: &Topic) -> Option<Error> {
     let name = topic.as_str();
-    let begins = name.strip_prefix('^');
-    let body = begins.unwrap_or(name);
-    let pattern = match body.strip_suffix('$') {
-        Some(whole) if begins.is_some() => whole.to_owned(),
-        _ if body.contains(".*") => body.to_owned(),
-        _ if body.contains('*') => body.replace('*', ".*"),
-        _ if begins.is_some() => format!("{body}.*"),
-        _ => return None,
+    let pattern = match name.strip_prefix('^') {
+        // A regular expression that is searched: what follows its match is any text.
+        Some(regex) => match regex.strip_suffix('$') {
+            Some(whole) => whole.to_owned(),
+            None if regex.ends_with(".*") => regex.to_owned(),
+            None if regex.contains('|') => format!("(?:{regex}).*"),
+            None => format!("{regex}.*"),
+        },
+        None if name.contains(".*") => name.to_owned(),
+        None if name.contains('*') => name.replace('*', ".*"),
+        None => return None,
     };
     Some(Error::misuse(format!(
         "`{name}` is a pattern, not a topic name: subscribe to it with subscribe_patterns, where the whole name has to match (`{pattern}`)"
@@ -261,6 +270,25 @@ fn pattern_as_name(topic: &Topic) -> Option<Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What librdkafka finds by searching, the proposed pattern matches as a whole name.
+    #[test]
+    fn the_proposed_pattern_matches_what_librdkafka_does() {
+        for (name, topics) in [
+            ("^orders[0-9]*", vec!["orders", "orders7", "orders-x"]),
+            ("^.*-orders", vec!["eu-orders", "eu-orders-v2"]),
+            ("^orders|^returns", vec!["orders-eu", "returns-eu"]),
+            ("^orders$", vec!["orders"]),
+            ("^orders.*", vec!["orders", "orders-x"]),
+        ] {
+            let text = pattern_as_name(&Topic::from(name)).unwrap().to_string();
+            let whole = compile([text.rsplit('`').nth(1).unwrap()]).unwrap().remove(0);
+            let searched = Regex::new(name).unwrap();
+            for topic in topics {
+                assert!(searched.is_match(topic) && whole.is_match(topic), "{text}: {topic}");
+            }
+        }
+    }
 
     #[test]
     fn a_pattern_among_topic_names_is_refused_with_the_one_that_is_meant() {

@@ -199,6 +199,15 @@ impl Lookups {
     }
 }
 
+pub(super) fn no_match(patterns: &[&str]) -> Error {
+    let patterns: Vec<_> = patterns.iter().map(|pattern| format!("`{pattern}`")).collect();
+    let message = format!(
+        "no topic matches {}: the whole name has to match, and the client needs the DESCRIBE permission to see it",
+        patterns.join(", ")
+    );
+    Error::new(ErrorKind::UnknownTopic, message)
+}
+
 pub(super) fn refused(topic: &Topic, code: ErrorCode) -> Error {
     let (kind, message) = match code {
         ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => (

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use offtake_machine::{Cluster, Topic, TopicPartition};
 use offtake_wire::{ErrorCode, Uuid};
+use regex::Regex;
 
 use super::topics::matching;
 use crate::command::Subscription;
@@ -19,8 +20,20 @@ pub(super) struct Subscriptions {
     /// Whether the topics that matched at the time of the pattern subscription are known, by a listing that was asked for
     /// after it: others were created later.
     catalog_seen: bool,
+    no_match: NoMatch,
+    /// The part of the pattern subscription that an earlier one had, without a break and with its topics known: further topics
+    /// that match it were created since.
+    goes_on: Option<Subscription>,
     /// How many metadata requests had been sent when this was subscribed to.
     asked_before: u64,
+}
+
+/// Whether no topic matches the patterns, of all that exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NoMatch {
+    No,
+    Untold,
+    Told,
 }
 
 /// A topic as it was when it was first seen after the subscription.
@@ -53,6 +66,8 @@ impl Subscriptions {
             at_subscribe: BTreeMap::new(),
             refused: BTreeSet::new(),
             catalog_seen: false,
+            no_match: NoMatch::No,
+            goes_on: None,
             asked_before: 0,
         }
     }
@@ -71,10 +86,36 @@ impl Subscriptions {
             // The first listing shows which topics stay.
             Subscription::Patterns(_) | Subscription::BrokerPattern(_) => {}
         }
+        self.goes_on = self.continued(&kind);
         self.kind = kind;
         self.refused.clear();
         self.catalog_seen = false;
+        self.no_match = NoMatch::No;
         self.asked_before = asked;
+    }
+
+    /// The part of a new pattern subscription that the present one has, if it is known which topics matched that.
+    fn continued(&self, kind: &Subscription) -> Option<Subscription> {
+        use Subscription::{BrokerPattern, Patterns};
+        let before = if self.catalog_seen { Some(&self.kind) } else { self.goes_on.as_ref() };
+        match (before?, kind) {
+            (Patterns(before), Patterns(now)) => {
+                let is_old = |now: &&Regex| before.iter().any(|before| before.as_str() == now.as_str());
+                Some(Patterns(now.iter().filter(is_old).cloned().collect()))
+            }
+            (BrokerPattern(before), BrokerPattern(now)) => (before == now).then(|| kind.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether a pattern subscription adds nothing to the present one, of which the topics are known.
+    pub(super) fn goes_on_with(&self, kind: &Subscription) -> bool {
+        match (self.continued(kind), kind) {
+            (Some(Subscription::Patterns(continued)), Subscription::Patterns(all)) => {
+                continued.len() == all.len()
+            }
+            (continued, _) => continued.is_some(),
+        }
     }
 
     pub(super) fn clear(&mut self) {
@@ -127,13 +168,24 @@ impl Subscriptions {
         let is_newer = learnt > self.asked_before;
         let is_later = by_pattern && self.catalog_seen;
         self.catalog_seen |= by_pattern && is_newer && cluster.lists_all;
+        self.no_match = match (&self.kind, self.no_match) {
+            (Subscription::Patterns(_), NoMatch::Told) if topics.is_empty() => NoMatch::Told,
+            (Subscription::Patterns(_), _) if topics.is_empty() && self.catalog_seen => NoMatch::Untold,
+            _ => NoMatch::No,
+        };
+        let goes_on = |name: &Topic| match &self.goes_on {
+            Some(Subscription::Patterns(patterns)) => patterns.iter().any(|it| it.is_match(name.as_str())),
+            continued => continued.is_some(),
+        };
         if by_pattern && !is_later {
-            self.at_subscribe.retain(|topic, _| topics.contains(topic));
+            self.at_subscribe.retain(|topic, _| topics.contains(topic) || goes_on(topic));
         }
         for name in &topics {
             let info = cluster.topics.get(name);
             let first = match info {
-                Some(_) if is_later => FirstSeen::MISSING,
+                Some(_) if is_later || goes_on(name) => FirstSeen::MISSING,
+                // It may have grown between that listing and the subscription.
+                Some(_) if by_pattern && !is_newer => continue,
                 Some(info) if info.error.is_ok() => {
                     let partitions = i32::try_from(info.partitions.len()).unwrap_or(i32::MAX);
                     FirstSeen { partitions, id: info.id }
@@ -151,6 +203,16 @@ impl Subscriptions {
             }
         }
         Some(topics)
+    }
+
+    /// The patterns, if no topic matches them and that was not told yet.
+    pub(super) fn newly_without_match(&mut self) -> Option<Vec<&str>> {
+        if self.no_match != NoMatch::Untold {
+            return None;
+        }
+        self.no_match = NoMatch::Told;
+        let Subscription::Patterns(patterns) = &self.kind else { return None };
+        Some(patterns.iter().map(as_given).collect())
     }
 
     /// Whether the partition did not exist when its topic was subscribed to.
@@ -185,10 +247,15 @@ impl Subscriptions {
     }
 }
 
+/// A pattern without what makes it match whole names.
+fn as_given(pattern: &Regex) -> &str {
+    let text = pattern.as_str();
+    text.strip_prefix("^(?:").and_then(|text| text.strip_suffix(")$")).unwrap_or(text)
+}
+
 #[cfg(test)]
 mod tests {
     use offtake_machine::{PartitionInfo, TopicInfo};
-    use regex::Regex;
 
     use super::*;
 
@@ -233,6 +300,61 @@ mod tests {
         assert!(!subscriptions.is_newer_than_subscription(&TopicPartition::new("orders", 0)));
     }
 
+    #[test]
+    fn b4_a_topic_that_is_created_after_a_pattern_stays_new_if_the_pattern_is_subscribed_to_again() {
+        for kind in [patterns(), broker_pattern()] {
+            let mut subscriptions = Subscriptions::none();
+            subscriptions.replace(kind.clone(), 0);
+            let one = cluster(&[("orders", ErrorCode::None, 2)]);
+            subscriptions.resolve(&one, 1, true);
+            // `offers` is created now. The same pattern again, as after an error of `poll`.
+            subscriptions.replace(kind.clone(), 1);
+            subscriptions.resolve(&one, 1, true);
+            assert!(subscriptions.goes_on_with(&kind), "{kind:?}: nothing need be listed for it");
+            let two = cluster(&[("orders", ErrorCode::None, 2), ("offers", ErrorCode::None, 2)]);
+            subscriptions.resolve(&two, 2, true);
+            let is_new = |topic| subscriptions.is_newer_than_subscription(&TopicPartition::new(topic, 0));
+            assert_eq!(["orders", "offers"].map(is_new), [false, true], "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn b4_a_topic_without_a_leader_while_its_pattern_is_subscribed_to_again_stays_old() {
+        let mut subscriptions = Subscriptions::none();
+        subscriptions.replace(patterns(), 0);
+        let one = cluster(&[("orders", ErrorCode::None, 2)]);
+        subscriptions.resolve(&one, 1, true);
+        subscriptions.replace(patterns(), 1);
+        subscriptions.resolve(&cluster(&[("orders", ErrorCode::LeaderNotAvailable, 0)]), 2, true);
+        subscriptions.resolve(&one, 3, true);
+        assert!(!subscriptions.is_newer_than_subscription(&TopicPartition::new("orders", 0)));
+    }
+
+    /// What one more pattern matches begins as a new subscription does, and what the others match goes on.
+    #[test]
+    fn b4_a_pattern_that_is_added_leaves_the_topics_of_the_others_as_they_were() {
+        let pattern = |pattern| Regex::new(pattern).unwrap();
+        let more = Subscription::Patterns(vec![pattern("^o.*$"), pattern("^p.*$")]);
+        let mut subscriptions = Subscriptions::none();
+        subscriptions.replace(patterns(), 0);
+        subscriptions.resolve(&cluster(&[("orders", ErrorCode::None, 1)]), 1, true);
+        assert!(!subscriptions.goes_on_with(&more), "{more:?}");
+        subscriptions.replace(more, 1);
+        let all = ["orders", "offers", "payments"].map(|topic| (topic, ErrorCode::None, 1));
+        subscriptions.resolve(&cluster(&all), 2, true);
+        let is_new = |topic| subscriptions.is_newer_than_subscription(&TopicPartition::new(topic, 0));
+        assert_eq!(["orders", "offers", "payments"].map(is_new), [false, true, false]);
+    }
+
+    #[test]
+    fn b4_a_partition_that_a_listing_from_before_a_pattern_did_not_show_is_old() {
+        let mut subscriptions = Subscriptions::none();
+        subscriptions.replace(patterns(), 7);
+        subscriptions.resolve(&cluster(&[("orders", ErrorCode::None, 1)]), 7, true);
+        subscriptions.resolve(&cluster(&[("orders", ErrorCode::None, 2)]), 8, true);
+        assert!(!subscriptions.is_newer_than_subscription(&TopicPartition::new("orders", 1)));
+    }
+
     /// A listing for an earlier pattern, or for `topics_matching`, may be minutes old.
     #[test]
     fn b4_a_topic_that_a_listing_from_before_a_pattern_did_not_show_is_old() {
@@ -253,6 +375,26 @@ mod tests {
             let is_new = |topic| subscriptions.is_newer_than_subscription(&TopicPartition::new(topic, 0));
             assert_eq!(["orders", "offers", "others"].map(is_new), [false, false, true], "{kind:?}");
         }
+    }
+
+    #[test]
+    fn that_no_topic_matches_is_told_once_until_one_does() {
+        let mut subscriptions = Subscriptions::none();
+        let shows = |name| cluster(&[(name, ErrorCode::None, 2)]);
+        subscriptions.replace(Subscription::Patterns(vec![Regex::new("^(?:o.*)$").unwrap()]), 7);
+        for (learnt, name, told) in [
+            (7, "payments", None), // from before the subscription
+            (8, "payments", Some(vec!["o.*"])),
+            (9, "payments", None),
+            (10, "orders", None),
+            (11, "payments", Some(vec!["o.*"])),
+        ] {
+            subscriptions.resolve(&shows(name), learnt, true);
+            assert_eq!(subscriptions.newly_without_match(), told, "{learnt}");
+        }
+        subscriptions.replace(names(), 11);
+        subscriptions.resolve(&shows("payments"), 12, true);
+        assert_eq!(subscriptions.newly_without_match(), None, "a name");
     }
 
     #[test]

@@ -76,6 +76,11 @@ impl Engine {
         for (topic, code) in self.subscriptions.newly_refused(&cluster, self.metadata.view_request()) {
             self.fail(lookups::refused(&topic, code));
         }
+        if let Some(patterns) = self.subscriptions.newly_without_match() {
+            let error = lookups::no_match(&patterns);
+            tracing::warn!("{error}; waiting for one");
+            self.reporter.report(|| Event::Error(error));
+        }
         let wanted: BTreeSet<_> = self.ownership.partitions().map(|partition| &partition.topic).collect();
         let wanted = wanted.into_iter().chain(self.subscriptions.names());
         let MissingChanges { missing, found } =

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use offtake::{Consumer, Listener, ListenerFuture, Rebalance};
+use offtake::{Consumer, ErrorKind, Event, Listener, ListenerFuture, Rebalance};
 use offtake_broker::{Fault, FaultRule};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{cluster, member, poll_for, poll_until, read, virtually};
+use crate::support::{Events, Log, cluster, member, poll_for, poll_until, read, virtually};
 
 /// The start of one partition is known a moment before that of another: a committed offset is validated, and
 /// a missing one is looked up. With no new record in the first, the second used to wait for
@@ -66,6 +66,27 @@ fn m9_a_listener_that_seeks_is_before_whatever_auto_offset_reset_says() {
     }
 }
 
+#[test]
+fn that_no_topic_matches_is_reported_once_and_the_first_one_is_read_from_its_beginning() {
+    virtually(async {
+        let cluster = cluster(1).await;
+        let events = Events::default();
+        let builder = events.of(member(&cluster, "c").property("auto.offset.reset", "latest"));
+        let mut consumer = builder.property("metadata.max.age.ms", 5000).build().await.unwrap();
+        consumer.subscribe_patterns(["off.*", "o"]).await.unwrap();
+        poll_for(&mut consumer, Duration::from_secs(60)).await;
+        let says = "no topic matches `off.*`, `o`";
+        let is_told =
+            |event: &Event| matches!(event, Event::Error(error) if error.to_string().starts_with(says));
+        assert_eq!(events.count(is_told), 1);
+        cluster.create_topic("offers", 1).unwrap();
+        cluster.produce("offers", 0, None, Some(b"first")).unwrap();
+        read(&mut consumer, 1).await;
+        assert_eq!(events.count(is_told), 1);
+        consumer.close(Duration::from_secs(5)).await.unwrap();
+    });
+}
+
 /// Whatever is listed for another question may be minutes old: it does not show what existed at the subscription.
 #[test]
 fn b4_a_pattern_learns_at_once_which_topics_exist_and_reads_them_as_auto_offset_reset_says() {
@@ -98,5 +119,57 @@ fn b4_a_pattern_learns_at_once_which_topics_exist_and_reads_them_as_auto_offset_
             assert_eq!(values, [&b"after"[..]], "{by_patterns_before}");
             consumer.close(Duration::from_secs(5)).await.unwrap();
         }
+    });
+}
+
+/// The same pattern again, for example after an error of `poll`, or before each one.
+#[test]
+fn b4_a_topic_that_is_created_after_a_pattern_is_read_from_its_first_record_also_if_it_is_subscribed_to_again()
+ {
+    virtually(async {
+        for again in [false, true] {
+            let cluster = cluster(1).await;
+            let builder = member(&cluster, "c").property("auto.offset.reset", "latest");
+            let mut consumer = builder.build().await.unwrap();
+            consumer.subscribe_patterns(["o.*"]).await.unwrap();
+            poll_until(&mut consumer, |consumer| !consumer.assignment().is_empty()).await;
+            cluster.create_topic("offers", 1).unwrap();
+            cluster.produce("offers", 0, None, Some(b"first")).unwrap();
+            if again {
+                consumer.subscribe_patterns(["o.*"]).await.unwrap();
+            }
+            read(&mut consumer, 1).await;
+            consumer.close(Duration::from_secs(5)).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_pattern_that_is_subscribed_to_before_each_poll_lists_all_topics_once() {
+    let (log, _guard) = Log::from(tracing::Level::TRACE);
+    virtually(async {
+        let cluster = cluster(1).await;
+        let mut consumer = member(&cluster, "c").build().await.unwrap();
+        let mut records = 0;
+        for _ in 0..100 {
+            consumer.subscribe_patterns(["o.*"]).await.unwrap();
+            records += consumer.poll(Duration::from_millis(100)).await.unwrap().len();
+        }
+        assert_eq!(records, 3);
+        consumer.close(Duration::from_secs(5)).await.unwrap();
+    });
+    let about = log.with("Metadata");
+    assert!((1..10).contains(&about.len()), "{about:#?}");
+}
+
+#[test]
+fn a_name_that_is_too_long_is_refused_and_nothing_is_subscribed_to() {
+    virtually(async {
+        let cluster = cluster(1).await;
+        let mut consumer = member(&cluster, "c").build().await.unwrap();
+        let refused = consumer.subscribe(["orders".to_owned(), "o".repeat(250)]).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::UnknownTopic);
+        assert!(consumer.subscription().is_empty());
+        consumer.close(Duration::from_secs(5)).await.unwrap();
     });
 }
