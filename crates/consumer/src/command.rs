@@ -40,6 +40,17 @@ impl Subscription {
     pub(crate) fn is_by_pattern(&self) -> bool {
         matches!(self, Self::Patterns(_) | Self::BrokerPattern(_))
     }
+
+    /// Whether both are by the same patterns.
+    pub(crate) fn has_patterns_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Patterns(ours), Self::Patterns(theirs)) => {
+                ours.iter().map(Regex::as_str).eq(theirs.iter().map(Regex::as_str))
+            }
+            (Self::BrokerPattern(ours), Self::BrokerPattern(theirs)) => ours == theirs,
+            _ => false,
+        }
+    }
 }
 
 /// Who commits what is finished.

@@ -64,7 +64,7 @@ impl Consumer {
     /// (of the crate [`regex`](https://docs.rs/regex), without `\p{…}`), now or later. Internal topics do not match unless
     /// `exclude.internal.topics` is false.
     ///
-    /// Topics that exist are found at once, and begin as `auto.offset.reset` says. One that is created later is found when the
+    /// Topics that exist are found at once, and begin as `auto.offset.reset` says; the same patterns again change nothing. One that is created later is found when the
     /// metadata is next refreshed, after `metadata.max.age.ms` (5 minutes) at the latest, and is read from its first record. In a
     /// classic group the leader shares out the topics that each member says it matches: each has to have found it. While no topic
     /// matches, this is logged and reported once, as [`Event::Error`](crate::Event::Error) of the kind `UnknownTopic`.
@@ -252,10 +252,10 @@ fn pattern_as_name(topic: &Topic) -> Option<Error> {
     let name = topic.as_str();
     let pattern = match name.strip_prefix('^') {
         // A regular expression that is searched: what follows its match is any text.
+        Some(regex) if regex.contains('|') => format!("(?:{regex}).*"),
         Some(regex) => match regex.strip_suffix('$') {
             Some(whole) => whole.to_owned(),
             None if regex.ends_with(".*") => regex.to_owned(),
-            None if regex.contains('|') => format!("(?:{regex}).*"),
             None => format!("{regex}.*"),
         },
         None if name.contains(".*") => name.to_owned(),
@@ -278,6 +278,9 @@ mod tests {
             ("^orders[0-9]*", vec!["orders", "orders7", "orders-x"]),
             ("^.*-orders", vec!["eu-orders", "eu-orders-v2"]),
             ("^orders|^returns", vec!["orders-eu", "returns-eu"]),
+            ("^orders|^returns$", vec!["orders-eu", "returns"]),
+            ("^orders|^returns.*", vec!["orders-eu", "returns-eu"]),
+            ("^(orders|returns)$", vec!["orders", "returns"]),
             ("^orders$", vec!["orders"]),
             ("^orders.*", vec!["orders", "orders-x"]),
         ] {

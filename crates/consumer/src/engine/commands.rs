@@ -220,10 +220,10 @@ impl Engine {
                 Member::new(config).map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
             self.member = Some(member);
         }
-        let is_new = to.is_by_pattern() && !self.subscriptions.goes_on_with(&to);
-        self.subscriptions.replace(to, self.metadata.requests_sent());
+        let by_pattern = to.is_by_pattern();
+        let is_new = self.subscriptions.replace(to, self.metadata.requests_sent());
         // A listing that was asked for earlier may be minutes old, and whether refusals still hold is for the brokers to say.
-        if is_new || self.subscriptions.has_refused(self.metadata.cluster()) {
+        if is_new && by_pattern || self.subscriptions.has_refused(self.metadata.cluster()) {
             self.metadata.refresh_now(now);
         }
         self.begin_anew();

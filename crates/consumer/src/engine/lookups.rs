@@ -202,7 +202,8 @@ impl Lookups {
 pub(super) fn no_match(patterns: &[&str]) -> Error {
     let patterns: Vec<_> = patterns.iter().map(|pattern| format!("`{pattern}`")).collect();
     let message = format!(
-        "no topic matches {}: the whole name has to match, and the client needs the DESCRIBE permission to see it",
+        "no topic matches {}: the whole name has to match, the client needs the DESCRIBE permission to see a topic, and internal \
+         ones match with exclude.internal.topics=false only",
         patterns.join(", ")
     );
     Error::new(ErrorKind::UnknownTopic, message)

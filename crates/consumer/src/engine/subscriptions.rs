@@ -21,9 +21,9 @@ pub(super) struct Subscriptions {
     /// after it: others were created later.
     catalog_seen: bool,
     no_match: NoMatch,
-    /// The part of the pattern subscription that an earlier one had, without a break and with its topics known: further topics
-    /// that match it were created since.
-    goes_on: Option<Subscription>,
+    /// The patterns that the subscription before this one had too, when the topics were known that matched them: others that
+    /// match were created later.
+    goes_on: Vec<Regex>,
     /// How many metadata requests had been sent when this was subscribed to.
     asked_before: u64,
 }
@@ -67,7 +67,7 @@ impl Subscriptions {
             refused: BTreeSet::new(),
             catalog_seen: false,
             no_match: NoMatch::No,
-            goes_on: None,
+            goes_on: Vec::new(),
             asked_before: 0,
         }
     }
@@ -78,8 +78,11 @@ impl Subscriptions {
 
     /// Replaces the subscription, when `asked` metadata requests have been sent. What is known of the
     /// partitions of topics that stay is kept; a topic that is dropped, and subscribed to again, counts as
-    /// new. Refusals are reported anew.
-    pub(super) fn replace(&mut self, kind: Subscription, asked: u64) {
+    /// new. Refusals are reported anew. The same patterns again change nothing: returns whether anything does.
+    pub(super) fn replace(&mut self, kind: Subscription, asked: u64) -> bool {
+        if self.kind.has_patterns_of(&kind) {
+            return false;
+        }
         match &kind {
             Subscription::Topics(topics) => self.at_subscribe.retain(|topic, _| topics.contains(topic)),
             Subscription::None | Subscription::Assigned => self.at_subscribe.clear(),
@@ -92,30 +95,18 @@ impl Subscriptions {
         self.catalog_seen = false;
         self.no_match = NoMatch::No;
         self.asked_before = asked;
+        true
     }
 
-    /// The part of a new pattern subscription that the present one has, if it is known which topics matched that.
-    fn continued(&self, kind: &Subscription) -> Option<Subscription> {
-        use Subscription::{BrokerPattern, Patterns};
-        let before = if self.catalog_seen { Some(&self.kind) } else { self.goes_on.as_ref() };
-        match (before?, kind) {
-            (Patterns(before), Patterns(now)) => {
-                let is_old = |now: &&Regex| before.iter().any(|before| before.as_str() == now.as_str());
-                Some(Patterns(now.iter().filter(is_old).cloned().collect()))
-            }
-            (BrokerPattern(before), BrokerPattern(now)) => (before == now).then(|| kind.clone()),
-            _ => None,
-        }
-    }
-
-    /// Whether a pattern subscription adds nothing to the present one, of which the topics are known.
-    pub(super) fn goes_on_with(&self, kind: &Subscription) -> bool {
-        match (self.continued(kind), kind) {
-            (Some(Subscription::Patterns(continued)), Subscription::Patterns(all)) => {
-                continued.len() == all.len()
-            }
-            (continued, _) => continued.is_some(),
-        }
+    /// The patterns of a new subscription of which it is known which topics matched them.
+    fn continued(&self, kind: &Subscription) -> Vec<Regex> {
+        let known = match &self.kind {
+            Subscription::Patterns(patterns) if self.catalog_seen => patterns,
+            _ => &self.goes_on,
+        };
+        let Subscription::Patterns(patterns) = kind else { return Vec::new() };
+        let is_known = |pattern: &&Regex| known.iter().any(|known| known.as_str() == pattern.as_str());
+        patterns.iter().filter(is_known).cloned().collect()
     }
 
     pub(super) fn clear(&mut self) {
@@ -173,10 +164,7 @@ impl Subscriptions {
             (Subscription::Patterns(_), _) if topics.is_empty() && self.catalog_seen => NoMatch::Untold,
             _ => NoMatch::No,
         };
-        let goes_on = |name: &Topic| match &self.goes_on {
-            Some(Subscription::Patterns(patterns)) => patterns.iter().any(|it| it.is_match(name.as_str())),
-            continued => continued.is_some(),
-        };
+        let goes_on = |name: &Topic| self.goes_on.iter().any(|pattern| pattern.is_match(name.as_str()));
         if by_pattern && !is_later {
             self.at_subscribe.retain(|topic, _| topics.contains(topic) || goes_on(topic));
         }
@@ -308,13 +296,33 @@ mod tests {
             let one = cluster(&[("orders", ErrorCode::None, 2)]);
             subscriptions.resolve(&one, 1, true);
             // `offers` is created now. The same pattern again, as after an error of `poll`.
-            subscriptions.replace(kind.clone(), 1);
+            assert!(!subscriptions.replace(kind.clone(), 1), "{kind:?}");
             subscriptions.resolve(&one, 1, true);
-            assert!(subscriptions.goes_on_with(&kind), "{kind:?}: nothing need be listed for it");
+            assert_eq!(subscriptions.lists_all(false), matches!(kind, Subscription::Patterns(_)), "{kind:?}");
             let two = cluster(&[("orders", ErrorCode::None, 2), ("offers", ErrorCode::None, 2)]);
             subscriptions.resolve(&two, 2, true);
             let is_new = |topic| subscriptions.is_newer_than_subscription(&TopicPartition::new(topic, 0));
             assert_eq!(["orders", "offers"].map(is_new), [false, true], "{kind:?}");
+        }
+    }
+
+    /// Each answer is then from before the last call, but not from before the first.
+    #[test]
+    fn a_pattern_that_is_subscribed_to_faster_than_brokers_answer_learns_its_topics() {
+        for kind in [patterns(), broker_pattern()] {
+            let mut subscriptions = Subscriptions::none();
+            let mut changes = 0;
+            for asked in 0..10 {
+                changes += u32::from(subscriptions.replace(kind.clone(), asked));
+                subscriptions.resolve(&cluster(&[("orders", ErrorCode::None, 2)]), asked, true);
+            }
+            subscriptions.resolve(
+                &cluster(&[("orders", ErrorCode::None, 2), ("offers", ErrorCode::None, 2)]),
+                10,
+                true,
+            );
+            let is_new = |topic| subscriptions.is_newer_than_subscription(&TopicPartition::new(topic, 0));
+            assert_eq!((["orders", "offers"].map(is_new), changes), ([false, true], 1), "{kind:?}");
         }
     }
 
@@ -338,8 +346,7 @@ mod tests {
         let mut subscriptions = Subscriptions::none();
         subscriptions.replace(patterns(), 0);
         subscriptions.resolve(&cluster(&[("orders", ErrorCode::None, 1)]), 1, true);
-        assert!(!subscriptions.goes_on_with(&more), "{more:?}");
-        subscriptions.replace(more, 1);
+        assert!(subscriptions.replace(more, 1));
         let all = ["orders", "offers", "payments"].map(|topic| (topic, ErrorCode::None, 1));
         subscriptions.resolve(&cluster(&all), 2, true);
         let is_new = |topic| subscriptions.is_newer_than_subscription(&TopicPartition::new(topic, 0));
@@ -479,7 +486,10 @@ mod tests {
             assert_eq!(is_known, kind.is_of_a_group(), "{what}");
             let listed = (subscriptions.lists_all(false), subscriptions.lists_all(true));
             assert_eq!(listed, (after, unnamed), "{what}");
-            subscriptions.replace(kind, 0);
+            subscriptions.replace(kind.clone(), 1);
+            assert_eq!(subscriptions.lists_all(false), after, "{what}: the same again");
+            subscriptions.clear();
+            subscriptions.replace(kind, 1);
             assert_eq!(subscriptions.lists_all(false), before, "{what}: subscribed to anew");
         }
     }

@@ -59,7 +59,7 @@ impl<R> Entry<R> {
     }
 
     /// Whether it goes alone if it is the first of its lane, so that one with many attempts does not have to wait for those of
-    /// another. Behind others it does not, as after an outage all of a lane may have failed this often.
+    /// another ([`Lane::in_turn`]).
     pub(crate) fn is_its_turn(&self) -> bool {
         self.untried == 0 && self.failures > 0 && self.failures.is_multiple_of(ALONE_EVERY)
     }
@@ -85,6 +85,31 @@ pub(crate) struct Lane<R> {
     key: Option<Bytes>,
     pub(crate) records: VecDeque<Entry<R>>,
     pub(crate) state: LaneState,
+    /// The number of records that go to a handler without those of other lanes, after several failures in batches; 0 for no such
+    /// limit. One record goes alone at first; as long as they succeed, twice as many go each time: after an outage nobody is at
+    /// fault. When several fail, the search begins again with one; when one fails, it is the one.
+    pub(crate) in_turn: usize,
+}
+
+impl<R> Lane<R> {
+    /// The number of records that go without those of other lanes now.
+    pub(crate) fn begin_turn(&mut self) -> usize {
+        match self.records.front() {
+            Some(first) if first.failures == 0 => self.in_turn = 0,
+            Some(first) if self.in_turn == 0 && first.is_its_turn() => self.in_turn = 1,
+            _ => {}
+        }
+        self.in_turn
+    }
+
+    /// Handles the end of an attempt at the first of them.
+    pub(crate) fn turn_ended(&mut self, is_done: bool) {
+        self.in_turn = match self.in_turn {
+            turn if is_done => turn.saturating_mul(2),
+            0 | 1 => 0,
+            _ => 1,
+        };
+    }
 }
 
 /// The lanes of a partition. A lane exists as long as it has records; its index may be reused.
@@ -139,7 +164,7 @@ impl<R> Lanes<R> {
             }
             LaneKey::Alone => None,
         };
-        let lane = Lane { key, records: VecDeque::from([entry]), state: LaneState::Ready };
+        let lane = Lane { key, records: VecDeque::from([entry]), state: LaneState::Ready, in_turn: 0 };
         if let Some(free) = self.lanes.get_mut(index) {
             *free = Some(lane);
         }

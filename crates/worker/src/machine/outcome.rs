@@ -188,6 +188,10 @@ impl<R: Clone> Machine<R> {
         for _ in 0..done {
             self.note_outcome(end.now, end.is_probe, Outcome::Done);
         }
+        let lane = self.partitions.get_mut(&id).and_then(|partition| partition.lanes.get_mut(index));
+        if let Some(lane) = lane {
+            lane.turn_ended(failed.is_none());
+        }
         match failed {
             Some(failure) => {
                 self.failed(end, id, index, if end.is_shared_failure { count } else { 1 }, failure)

@@ -229,13 +229,15 @@ impl<R> Partition<R> {
                 continue;
             };
             let goes_alone = |entry: &Entry<R>| entry.goes_alone(attempts);
-            let is_alone = lane.records.front().is_some_and(|entry| goes_alone(entry) || entry.is_its_turn());
+            let in_turn = lane.begin_turn();
+            let is_alone = in_turn > 0 || lane.records.front().is_some_and(goes_alone);
             if is_alone && !taken.records.is_empty() {
                 self.ready.push_front(index);
                 break;
             }
-            let with_others = lane.records.iter().take(most - taken.records.len());
-            let count = if is_alone { 1 } else { with_others.take_while(|entry| !goes_alone(entry)).count() };
+            let room = if in_turn > 0 { in_turn.min(most) } else { most - taken.records.len() };
+            let with_others = lane.records.iter().take(room).take_while(|entry| !goes_alone(entry));
+            let count = with_others.count().max(1);
             for entry in lane.records.iter_mut().take(count) {
                 if let Some(since) = entry.queued_since.take() {
                     waited(since);
