@@ -1,7 +1,8 @@
-//! The machine in literal schedules (`order`, `rebalance`, `room_and_breaker`, `effects`, `due`) and in random ones (`random`).
+//! The machine in literal schedules (`order`, `rebalance`, `room_and_breaker`, `effects`, `due`) and in random ones (`random`, `batches`).
 
 #![allow(clippy::indexing_slicing)]
 
+mod batches;
 mod due;
 mod effects;
 mod order;
