@@ -1,7 +1,7 @@
 //! The commands of the handle to the engine, and the engine's output for the handle.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -41,11 +41,13 @@ impl Subscription {
         matches!(self, Self::Patterns(_) | Self::BrokerPattern(_))
     }
 
-    /// Whether both are by the same patterns.
+    /// Whether both are by the same patterns, in whatever order.
     pub(crate) fn has_patterns_of(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Patterns(ours), Self::Patterns(theirs)) => {
-                ours.iter().map(Regex::as_str).eq(theirs.iter().map(Regex::as_str))
+                let texts =
+                    |of: &[Regex]| of.iter().map(|regex| regex.as_str().to_owned()).collect::<BTreeSet<_>>();
+                texts(ours) == texts(theirs)
             }
             (Self::BrokerPattern(ours), Self::BrokerPattern(theirs)) => ours == theirs,
             _ => false,

@@ -41,8 +41,7 @@ impl Consumer {
     /// `Misuse` without a `group.id`, while partitions are assigned manually, for an empty name, and for one
     /// that looks like a pattern (`"^orders-"`, `"orders-*"`): use [`subscribe_patterns`](Self::subscribe_patterns).
     /// `UnknownTopic` for a name of more than 249 characters. `Closed` once a [`Handle`](crate::Handle) has begun to close the
-    /// consumer. Other names that no topic can have are
-    /// refused by [`poll`](Self::poll), once; the other topics are read.
+    /// consumer. Other names that no topic can have are refused by [`poll`](Self::poll), once; the other topics are read.
     pub async fn subscribe<S>(&mut self, topics: impl OneOrMany<Topic, S>) -> Result<()> {
         let topics = topics.into_items();
         if topics.is_empty() {
@@ -62,7 +61,7 @@ impl Consumer {
 
     /// Joins the group and reads its share of all topics whose whole name matches one of these regular expressions
     /// (of the crate [`regex`](https://docs.rs/regex), without `\p{…}`), now or later. Internal topics do not match unless
-    /// `exclude.internal.topics` is false.
+    /// `exclude.internal.topics` is false. An empty list unsubscribes.
     ///
     /// Topics that exist are found at once, and begin as `auto.offset.reset` says; the same patterns again change nothing. One that is created later is found when the
     /// metadata is next refreshed, after `metadata.max.age.ms` (5 minutes) at the latest, and is read from its first record. In a
@@ -76,6 +75,9 @@ impl Consumer {
         patterns: impl IntoIterator<Item = P>,
     ) -> Result<()> {
         let patterns = compile(patterns)?;
+        if patterns.is_empty() {
+            return self.unsubscribe().await;
+        }
         self.subscribe_to(Subscription::Patterns(patterns), BTreeSet::new()).await
     }
 
@@ -251,8 +253,8 @@ pub(super) fn compile<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> R
 fn pattern_as_name(topic: &Topic) -> Option<Error> {
     let name = topic.as_str();
     let pattern = match name.strip_prefix('^') {
-        // A regular expression that is searched: what follows its match is any text.
-        Some(regex) if regex.contains('|') => format!("(?:{regex}).*"),
+        // A regular expression that is searched: what follows its match is any text, and each alternative has its own `^`.
+        Some(regex) if regex.contains('|') => format!(".*(?:^{regex}).*"),
         Some(regex) => match regex.strip_suffix('$') {
             Some(whole) => whole.to_owned(),
             None if regex.ends_with(".*") => regex.to_owned(),
@@ -280,6 +282,7 @@ mod tests {
             ("^orders|^returns", vec!["orders-eu", "returns-eu"]),
             ("^orders|^returns$", vec!["orders-eu", "returns"]),
             ("^orders|^returns.*", vec!["orders-eu", "returns-eu"]),
+            ("^orders|returns", vec!["orders-eu", "eu-returns"]),
             ("^(orders|returns)$", vec!["orders", "returns"]),
             ("^orders$", vec!["orders"]),
             ("^orders.*", vec!["orders", "orders-x"]),

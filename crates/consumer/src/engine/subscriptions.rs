@@ -306,6 +306,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_same_patterns_in_another_order_change_nothing() {
+        let of = |patterns: &[&str]| {
+            Subscription::Patterns(patterns.iter().map(|pattern| Regex::new(pattern).unwrap()).collect())
+        };
+        let mut subscriptions = Subscriptions::none();
+        assert!(subscriptions.replace(of(&["^o.*$", "^p.*$"]), 0));
+        assert!(!subscriptions.replace(of(&["^p.*$", "^o.*$", "^p.*$"]), 1));
+        assert!(subscriptions.replace(of(&["^p.*$"]), 1));
+        assert!(subscriptions.replace(broker_pattern(), 1));
+    }
+
     /// Each answer is then from before the last call, but not from before the first.
     #[test]
     fn a_pattern_that_is_subscribed_to_faster_than_brokers_answer_learns_its_topics() {

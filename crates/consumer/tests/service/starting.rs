@@ -163,6 +163,21 @@ fn a_pattern_that_is_subscribed_to_before_each_poll_lists_all_topics_once() {
 }
 
 #[test]
+fn an_empty_list_of_patterns_unsubscribes_as_one_of_names_does() {
+    virtually(async {
+        let cluster = cluster(1).await;
+        let mut consumer = member(&cluster, "c").build().await.unwrap();
+        for _ in 0..2 {
+            consumer.subscribe_patterns(["o.*"]).await.unwrap();
+            poll_until(&mut consumer, |consumer| !consumer.assignment().is_empty()).await;
+            consumer.subscribe_patterns::<&str>([]).await.unwrap();
+            assert!(consumer.assignment().is_empty());
+        }
+        consumer.close(Duration::from_secs(5)).await.unwrap();
+    });
+}
+
+#[test]
 fn a_name_that_is_too_long_is_refused_and_nothing_is_subscribed_to() {
     virtually(async {
         let cluster = cluster(1).await;

@@ -87,7 +87,7 @@ pub(crate) struct Lane<R> {
     pub(crate) state: LaneState,
     /// The number of records that go to a handler without those of other lanes, after several failures in batches; 0 for no such
     /// limit. One record goes alone at first; as long as they succeed, twice as many go each time: after an outage nobody is at
-    /// fault. When several fail, the search begins again with one; when one fails, it is the one.
+    /// fault. When several fail, the search begins again with one; it ends when one fails alone.
     pub(crate) in_turn: usize,
 }
 
@@ -95,7 +95,8 @@ impl<R> Lane<R> {
     /// The number of records that go without those of other lanes now.
     pub(crate) fn begin_turn(&mut self) -> usize {
         match self.records.front() {
-            Some(first) if first.failures == 0 => self.in_turn = 0,
+            // A record that was returned without an attempt says nothing about any.
+            Some(first) if first.failures == 0 || first.untried > 0 => self.in_turn = 0,
             Some(first) if self.in_turn == 0 && first.is_its_turn() => self.in_turn = 1,
             _ => {}
         }

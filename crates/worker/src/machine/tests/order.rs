@@ -533,6 +533,31 @@ fn records_that_are_returned_without_an_attempt_stay_together_however_often_they
     assert!((60..80).contains(&calls), "one in 10 s, and ten at first, and not {calls}");
 }
 
+/// A service that takes one call and refuses the next, for example.
+#[test]
+fn records_that_are_returned_without_an_attempt_every_other_time_go_on_together() {
+    let retry = Retry::fixed(DELAY).unlimited();
+    let options = Options { order: Order::Partition, retry, concurrency: 1, queue: 2000, ..options() };
+    let mut world = World::with(options, 500, false);
+    world.assign([0]);
+    world.receive(0, 0, &[None; 500]);
+    let mut calls = 0;
+    while world.machine.metrics().handled < 500 {
+        let Some((records, _)) = world.running.first() else {
+            world.pass(Duration::from_millis(10));
+            continue;
+        };
+        calls += 1;
+        let first = records[0].record.offset;
+        match calls {
+            1..=4 => world.fail(first, Again),
+            _ if calls % 2 == 1 => world.done(first),
+            _ => world.end(first, Results::All(weighing(Again, Weight::Nothing))),
+        }
+    }
+    assert!(calls < 10, "{calls} calls");
+}
+
 /// Records that have failed as batches are no reason to handle them one by one once they succeed.
 #[test]
 fn after_an_outage_a_lane_goes_on_in_batches() {
