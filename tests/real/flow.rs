@@ -10,7 +10,7 @@ use offtake_tests::{JavaTool, Kafka, Offtake, RecordSpec, Running};
 use serde_json::{Value, json};
 
 /// Long, except for a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// The pause between two batches of a partition.
 const PACE: Duration = Duration::from_millis(50);
 const BATCH: usize = 5;

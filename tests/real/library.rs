@@ -11,7 +11,7 @@ use offtake_tests::{Oversleep, RecordSpec, Shared, V2_8_2, V4_3_0, Version, shar
 use serde_json::json;
 
 /// The time limit of each test of the library.
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_secs(180);
 pub(crate) const A_MOMENT: Duration = Duration::from_millis(500);
 
 /// Runs a program to its end, within the limit of the tests of the library.

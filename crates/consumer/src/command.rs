@@ -45,9 +45,8 @@ impl Subscription {
     pub(crate) fn has_patterns_of(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Patterns(ours), Self::Patterns(theirs)) => {
-                let texts =
-                    |of: &[Regex]| of.iter().map(|regex| regex.as_str().to_owned()).collect::<BTreeSet<_>>();
-                texts(ours) == texts(theirs)
+                let ours: BTreeSet<_> = ours.iter().map(Regex::as_str).collect();
+                ours == theirs.iter().map(Regex::as_str).collect()
             }
             (Self::BrokerPattern(ours), Self::BrokerPattern(theirs)) => ours == theirs,
             _ => false,

@@ -63,9 +63,9 @@ impl Consumer {
     /// (of the crate [`regex`](https://docs.rs/regex), without `\p{…}`), now or later. Internal topics do not match unless
     /// `exclude.internal.topics` is false. An empty list unsubscribes.
     ///
-    /// Topics that exist are found at once, and begin as `auto.offset.reset` says; the same patterns again change nothing. One that is created later is found when the
-    /// metadata is next refreshed, after `metadata.max.age.ms` (5 minutes) at the latest, and is read from its first record. In a
-    /// classic group the leader shares out the topics that each member says it matches: each has to have found it. While no topic
+    /// Topics that exist are found at once, and begin as `auto.offset.reset` says; the same patterns again change nothing. A topic
+    /// that is created later is found when the metadata is next refreshed, after `metadata.max.age.ms` (5 minutes) at the latest,
+    /// and is read from its first record. In a classic group its partitions go to the members that have found it. While no topic
     /// matches, this is logged and reported once, as [`Event::Error`](crate::Event::Error) of the kind `UnknownTopic`.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! Random batches whose handlers fail as a whole: only a record that fails alone is given up, and each attempt is counted once.
+//! Batches whose handlers fail as a whole: how those go on that have many attempts; and in random schedules, that only a record
+//! that fails alone is given up, and each attempt is counted once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -80,4 +81,56 @@ fn only_a_record_that_fails_alone_is_given_up_and_each_attempt_is_counted_once()
         assert_eq!(world.commit(), [(0, RECORDS, vec![])], "{what}");
         assert!(calls < 2000, "{what}: {calls} calls");
     }
+}
+
+/// 500 records without a limit of attempts. Each call of the handler ends as `ending` says, by its number from 1; returns how many
+/// calls it takes until all are handled, or until that time has passed.
+fn calls(order: Order, within: Duration, ending: impl Fn(u32) -> HandlerResult) -> u32 {
+    let retry = Retry::fixed(DELAY).unlimited();
+    let mut world =
+        World::with(Options { order, retry, concurrency: 1, queue: 2000, ..options() }, 500, false);
+    world.assign([0]);
+    world.receive(0, 0, &[None; 500]);
+    let (mut calls, end) = (0, world.now + within);
+    while world.machine.metrics().handled < 500 && world.now < end {
+        let Some((records, _)) = world.running.first() else {
+            world.pass(Duration::from_millis(10));
+            continue;
+        };
+        calls += 1;
+        let first = records[0].record.offset;
+        world.end(first, Results::All(ending(calls)));
+    }
+    calls
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Records that have failed as batches are no reason to handle them one by one once they succeed.
+#[test]
+fn after_an_outage_a_lane_goes_on_in_batches() {
+    for failed in 1..40 {
+        let outage = |call| if call <= failed { failure(Again) } else { HandlerResult::Done };
+        let calls = calls(Order::Partition, HOUR, outage);
+        assert!((failed + 1..=failed + 10).contains(&calls), "{calls} calls, of which {failed} failed");
+    }
+}
+
+/// A service that takes one call and refuses the next, for example.
+#[test]
+fn records_that_are_returned_without_an_attempt_every_other_time_go_on_together() {
+    let calls = calls(Order::Partition, HOUR, |call| match call {
+        1..=4 => failure(Again),
+        _ if call % 2 == 1 => HandlerResult::Done,
+        _ => weighing(Again, Weight::Nothing),
+    });
+    assert!((6..10).contains(&calls), "{calls} calls");
+}
+
+/// Each fourth failure lets each go alone once, and then what is no attempt changes nothing.
+#[test]
+fn records_that_are_returned_without_an_attempt_stay_together_however_often_they_have_failed() {
+    let ending = |call| weighing(Again, if call <= 4 { Weight::Whole } else { Weight::Nothing });
+    let calls = calls(Order::Unordered, Duration::from_secs(600), ending);
+    assert!((560..600).contains(&calls), "500 alone, and then one in 10 s, and not {calls}");
 }
