@@ -75,8 +75,8 @@ impl Retry {
     /// each time the record is read there. Attempts are counted in memory: if the partition moves, or the worker restarts, the
     /// count begins again. 0 is refused when the worker starts.
     ///
-    /// A record of a batch of several that fails as a whole is tried once more, alone, whatever the limit
-    /// ([`run_batches`](crate::Worker::run_batches)).
+    /// A batch of several records that fails as a whole gives up none of them: one that has no attempt left then is tried once
+    /// more, alone ([`run_batches`](crate::Worker::run_batches)).
     #[must_use]
     pub fn attempts(self, attempts: u32) -> Self {
         Self { attempts, ..self }
