@@ -18,6 +18,9 @@ pub struct Summary {
     pub skipped: u64,
     /// Attempts that were cancelled, because their partition was revoked or lost or the worker's time had ended.
     pub cancelled: u64,
+    /// Records that had failed and are not finished: at the end they waited for another attempt, or for their dead letter to be
+    /// written. The next owners of their partitions handle them, and count their attempts from one again.
+    pub failed_unfinished: u64,
     /// Partitions that had stopped and were still assigned to this member at the end.
     pub stopped: Vec<StoppedPartition>,
     /// Whether all finished records are committed: the result of the last commit or transaction.
@@ -34,6 +37,7 @@ impl Default for Summary {
             postponed: 0,
             skipped: 0,
             cancelled: 0,
+            failed_unfinished: 0,
             stopped: Vec::new(),
             last_commit: Ok(()),
         }
@@ -41,8 +45,8 @@ impl Default for Summary {
 }
 
 impl Summary {
-    /// Whether no partition stopped and all finished records are committed. Records whose dead letters could not be written by the
-    /// end are not finished: the next member handles them again.
+    /// Whether no partition stopped and all finished records are committed. Records that are
+    /// [not finished](Self::failed_unfinished) may be left: nothing of them is lost.
     pub fn is_clean(&self) -> bool {
         self.stopped.is_empty() && self.last_commit.is_ok()
     }

@@ -415,11 +415,12 @@ pub(crate) enum What {
         who: Who,
         state: String,
     },
-    /// This many records wait in it, of this many bytes: more than ever before.
+    /// This many records wait in it, of this many bytes: more than ever before. `letters`: some of them waited for their dead letters.
     Queued {
         who: Who,
         records: usize,
         bytes: usize,
+        letters: bool,
     },
     /// It has ended. `clean`: it reports that all finished records are committed.
     WorkerEnded {

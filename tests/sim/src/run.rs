@@ -259,7 +259,8 @@ fn retries(plan: &Plan) -> u64 {
     let Some(work) = &plan.work else { return 0 };
     let records = plan.producers.iter().map(|producer| producer.batches * producer.records * 3).sum::<u64>();
     let stages = u64::try_from(work.retries.len()).unwrap_or(0) + 1;
-    let doomed = stages * records * work.doomed / 100 * u64::from(work.attempts) * (work.delay.1 + 1);
+    let attempts = work.attempts_in(work.retries.len() + 1).map_or(0, |attempts| *attempts.end());
+    let doomed = records * work.doomed / 100 * u64::from(attempts) * (work.delay.1 + 1);
     // Each topic is read on when its next record is due.
     let aside = work.retries.iter().map(|delay| delay + 3_000).sum::<u64>();
     let breaker = work.breaker.as_ref().map_or(0, |breaker| 10 * breaker.pause);

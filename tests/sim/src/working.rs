@@ -257,7 +257,7 @@ impl Application {
         run: &mut Pin<Box<dyn Future<Output = Result<Summary, Error>> + Send>>,
         end: Option<(Instant, Leave)>,
     ) -> Ended {
-        let (mut restart, mut most) = (None, (0, 0));
+        let (mut restart, mut most) = (None, (0, 0, false));
         loop {
             let halted = self.life.orders.halted.notified();
             let mut halted = pin!(halted);
@@ -296,12 +296,13 @@ impl Application {
         halts.remove(&self.life.who.member)
     }
 
-    fn look_at_queue(&self, most: &mut (usize, usize)) {
+    fn look_at_queue(&self, most: &mut (usize, usize, bool)) {
         let metrics = self.handle.metrics();
         let (records, bytes) = (metrics.queued, metrics.queued_bytes);
+        most.2 |= metrics.writing_dead_letters > 0;
         if records > most.0 || bytes > most.1 {
-            *most = (most.0.max(records), most.1.max(bytes));
-            self.life.tell(What::Queued { who: self.life.who, records, bytes });
+            *most = (most.0.max(records), most.1.max(bytes), most.2);
+            self.life.tell(What::Queued { who: self.life.who, records, bytes, letters: most.2 });
         }
     }
 

@@ -18,9 +18,14 @@ A dead letter is a record with headers that say where it came from and why: thos
 (original_topic, error_reason, …), Spring's (kafka_dlt-…) or Kafka Connect's (__connect.errors.…).
 A topic is read to its end as it is at the start, and only what is committed of transactions.";
 
+const LIST: &str = "\
+PER HOUR is the rate from OLDEST to NEWEST, if a minute or more lies between them. All dead letters of
+the topic are counted, also those that were replayed: purge deletes them.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum DlqCommand {
     /// Count the dead letters of a topic by origin and reason
+    #[command(after_help = LIST)]
     List {
         #[command(flatten)]
         letters: Letters,

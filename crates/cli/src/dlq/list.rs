@@ -107,13 +107,13 @@ impl Count {
         }
     }
 
-    /// The rate between the first and the last; `None` where no time passed between them.
+    /// The rate between the first and the last; `None` where less than a minute passed between them, which says little about an hour.
     #[expect(clippy::cast_precision_loss, reason = "a rate is read to a few digits")]
     fn per_hour(&self) -> Option<f64> {
         let (oldest, newest) = self.span?;
         let millis = newest.saturating_sub(oldest);
         let more = self.count.saturating_sub(1);
-        (millis > 0 && more > 0).then(|| more as f64 * 3_600_000.0 / millis as f64)
+        (millis >= 60_000 && more > 0).then(|| more as f64 * 3_600_000.0 / millis as f64)
     }
 }
 
@@ -132,9 +132,11 @@ mod tests {
         }
         assert_eq!((count.count, count.span), (3, Some((0, 3_600_000))));
         assert_eq!(count.per_hour(), Some(2.0));
-        let mut same = Count::default();
-        same.add(Some(5));
-        same.add(Some(5));
-        assert_eq!(same.per_hour(), None);
+        for (later, rate) in [(0, None), (140, None), (59_999, None), (60_000, Some(60.0))] {
+            let mut two = Count::default();
+            two.add(Some(5));
+            two.add(Some(5 + later));
+            assert_eq!(two.per_hour(), rate);
+        }
     }
 }

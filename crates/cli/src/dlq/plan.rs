@@ -6,7 +6,11 @@ use offtake::TopicPartition;
 use serde_json::json;
 
 use super::{filter::Filter, letter::Letter, source::Source};
-use crate::{failure::Failure, output::Output, text::table::Sheet};
+use crate::{
+    failure::{Failure, say},
+    output::Output,
+    text::table::Sheet,
+};
 
 /// The letters to replay, and their target.
 pub(super) struct Choice {
@@ -100,6 +104,11 @@ impl Plan {
         self.shares.values().map(|share| share.left_out).sum()
     }
 
+    /// Whether the group has passed all letters.
+    pub(super) fn is_empty(&self) -> bool {
+        self.records() == 0 && self.left_out() == 0 && self.unknown_origin == 0
+    }
+
     /// Records that the replay of these partitions is committed up to these offsets.
     pub(super) fn committed(&mut self, offsets: BTreeMap<TopicPartition, i64>) {
         let is_all = |(partition, offset): &(TopicPartition, i64)| {
@@ -135,8 +144,12 @@ impl Plan {
                 sheet.row([topic, index, from, to, &count.to_string(), target, executed]);
             }
         }
-        if !json {
-            output.sheet(&sheet);
+        match (json, self.is_empty()) {
+            (true, _) => {}
+            (false, true) => say(format_args!(
+                "there is nothing to replay: group `{group}` has passed all dead letters that are there; to replay them again, name another --group"
+            )),
+            (false, false) => output.sheet(&sheet),
         }
     }
 }

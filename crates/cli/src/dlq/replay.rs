@@ -60,7 +60,7 @@ async fn dry_run(work: &mut Work, topic: &str, group: &str, choice: &Choice) -> 
     closed?;
     plan.print(group, work.json, &mut work.output);
     plan.check()?;
-    if !work.json {
+    if !work.json && !plan.is_empty() {
         let records = match plan.records() {
             1 => "1 record".to_owned(),
             many => format!("{many} records"),

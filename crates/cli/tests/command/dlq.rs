@@ -173,6 +173,14 @@ async fn safe12_a_replay_restores_the_original_records_and_never_twice() {
             "{again:?}"
         );
     }
+    for replay in ["dlq replay dlq", "dlq replay dlq --execute"] {
+        let again = at.run(replay);
+        assert_eq!((again.code, again.stdout.as_str()), (Some(0), ""), "{again:?}");
+        assert!(
+            again.stderr.starts_with("there is nothing to replay: group `offtake-dlq-replay-dlq`"),
+            "{again:?}"
+        );
+    }
     assert_eq!((at.count("orders"), at.count("returns")), (4, 1));
     at.cluster.append("dlq", 0, &[letter(1, "late")]).unwrap();
     assert_eq!(at.run("dlq replay dlq --execute --json").json()[0]["records"], json!({"orders": 1}));

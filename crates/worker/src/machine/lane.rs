@@ -47,6 +47,11 @@ impl<R> Entry<R> {
         self.attempts_before.saturating_add(self.failures)
     }
 
+    /// Whether an attempt at it ended here without success.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.queued_since.is_none() && (self.first_failure.is_some() || self.untried > 0)
+    }
+
     /// Whether its next attempt is its last one, of this number in all.
     pub(crate) fn is_last(&self, attempts: u32) -> bool {
         self.failures.saturating_add(1) >= attempts

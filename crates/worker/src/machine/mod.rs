@@ -350,6 +350,11 @@ impl<R: Clone> Machine<R> {
         }
     }
 
+    /// The number of records that have failed and are not finished.
+    pub(crate) fn count_failed_unfinished(&self) -> u64 {
+        self.partitions.values().map(Partition::count_failed_unfinished).sum()
+    }
+
     /// The metrics as of now.
     pub(crate) fn metrics(&self) -> Metrics {
         let mut metrics = self.metrics.clone();

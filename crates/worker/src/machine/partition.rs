@@ -335,6 +335,12 @@ impl<R> Partition<R> {
         if self.unwritten == 0 { 0 } else { self.lanes.iter().filter(|(_, lane)| waits(lane)).count() }
     }
 
+    /// The number of its records that have failed and are not finished.
+    pub(crate) fn count_failed_unfinished(&self) -> u64 {
+        let lanes = self.lanes.iter();
+        lanes.map(|(_, lane)| lane.records.iter().filter(|entry| entry.has_failed()).count() as u64).sum()
+    }
+
     fn count_unwritten(&self) -> usize {
         let is_unwritten =
             |lane: &Lane<R>| lane.records.front().is_some_and(|entry| entry.letter_failures > 0);

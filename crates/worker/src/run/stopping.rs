@@ -181,9 +181,17 @@ impl Runner {
             postponed: metrics.postponed,
             skipped: metrics.skipped,
             cancelled: metrics.cancelled,
+            failed_unfinished: machine.count_failed_unfinished(),
             stopped,
             last_commit,
         };
+        if summary.failed_unfinished > 0 {
+            tracing::warn!(
+                records = summary.failed_unfinished,
+                "records that failed are left to the next owners of their partitions: they waited for another attempt, or for their \
+                 dead letters to be written"
+            );
+        }
         settings.handle.publish(metrics.at_the_end());
         match error {
             Some(error) => Err(error),

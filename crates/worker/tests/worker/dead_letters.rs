@@ -6,7 +6,7 @@ use bytes::Bytes;
 use offtake::Header;
 use offtake_broker::{ApiKey, Fault, FaultRule, NewRecord, Rewrite};
 use offtake_worker::{
-    DeadLetterHeaders, Event, Failure, Order, StopReason,
+    DeadLetterHeaders, Event, Failure, Order, Retry, StopReason,
     dead_letters::{Origin, rfc3339},
 };
 
@@ -235,6 +235,35 @@ async fn letters_wait_for_a_topic_that_is_missing() {
         .map(|(_, letter)| (origin(&letter).partition.unwrap(), origin(&letter).offset.unwrap()))
         .collect();
     assert_eq!(origins, failing());
+}
+
+/// A clean end does not mean that each record is finished: what failed and waits comes again.
+#[tokio::test(start_paused = true)]
+async fn records_that_wait_at_the_end_are_counted_and_handled_by_the_next_worker() {
+    let cluster = cluster().await;
+    let build = || {
+        let retry = Retry::fixed(secs(3_600)).attempts(2);
+        worker(&cluster)
+            .order(Order::Unordered)
+            .dead_letters(dead_letters_to("late.dlq", &cluster))
+            .retry(retry)
+    };
+    let running = Running::start(build(), |record, _| async move {
+        match (record.partition(), record.offset()) {
+            (0, 3 | 5) => Err(Failure::poison("no")),
+            (1, 8) => Err(Failure::retry("not now")),
+            _ => Ok(()),
+        }
+    });
+    let handled = all().len() as u64 - 3;
+    running.until("the others are done", |running| running.handle.metrics().handled == handled).await;
+    let summary = running.stop().await;
+    assert!(summary.is_clean(), "{summary:?}");
+    assert_eq!((summary.dead_lettered, summary.failed_unfinished), (0, 3));
+    let running = Running::start(build(), |_, _| async { Ok(()) });
+    running.until("they are done", |running| running.handle.metrics().handled == 3).await;
+    assert_eq!(running.stop().await.failed_unfinished, 0);
+    assert_eq!(committed_offsets(&cluster).await, everything());
 }
 
 /// The worker says so long before its producer gives up.

@@ -40,8 +40,8 @@ pub(super) struct Records {
     pub(super) awake: BTreeMap<Who, Duration>,
     /// Those that have surely had an answer, as they asked for more than what a client asks for first.
     answered: BTreeSet<Who>,
-    /// Those that have asked a leader for something.
-    asked_leaders: BTreeSet<Who>,
+    /// When each last asked a leader for something.
+    pub(super) asked_leaders: BTreeMap<Who, Duration>,
     /// The topics each is subscribed to, if not all; below, since when, for topics added later.
     subscribed: BTreeMap<Who, BTreeSet<Arc<str>>>,
     pub(super) subscribed_since: BTreeMap<(Who, Arc<str>), Duration>,
@@ -100,7 +100,7 @@ impl Records {
         if let What::Request { api, client, .. } = &event.what
             && OF_LEADERS.contains(api)
         {
-            self.asked_leaders.extend(Who::parse(client));
+            self.asked_leaders.extend(Who::parse(client).map(|who| (who, at)));
         }
         match &event.what {
             What::Started { who } => {
@@ -250,7 +250,10 @@ impl Records {
                 }
                 // Where an application sought before its member knew any topic of that name, it goes in the one that has the name then.
                 for ((who, place), reader) in &self.readers {
-                    if place.topic == *topic && !self.asked_leaders.contains(who) && reader.sought.is_some() {
+                    if place.topic == *topic
+                        && !self.asked_leaders.contains_key(who)
+                        && reader.sought.is_some()
+                    {
                         let of = self.groups.entry(place.clone()).or_default();
                         of.begin = of.begin.max(reader.sought);
                     }

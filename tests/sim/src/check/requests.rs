@@ -115,7 +115,9 @@ impl Requests {
         let recent = self.recent.entry(key.clone()).or_default();
         note(recent, at);
         let count = recent.len();
-        if count <= per_second || (is_fetch && !is_idle && count <= FETCHES + self.offsets) {
+        // Whoever goes back reads again.
+        let readings = backs.saturating_add(1);
+        if count <= per_second || (is_fetch && !is_idle && count <= FETCHES + self.offsets * readings) {
             return;
         }
         let (client, broker, api) = &key;

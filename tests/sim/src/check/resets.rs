@@ -166,11 +166,15 @@ impl Records {
         if from.is_some_and(|from| to < from || (to == from && is_of_another_topic)) {
             of.goes_back(at, to);
         }
+        // Nor can it be of a topic that was created after its last question.
+        let asked = self.asked_leaders.get(&who).copied();
+        let created_since =
+            log.cuts.iter().position(|cut| cut.recreated && asked.is_some_and(|asked| asked < cut.at));
         let reader = self.reader(who, place);
         if !reader.gone {
             // Records fetched from a topic that was deleted since are no longer handed out: it moves from wherever it is.
             let of_a_former_topic = cut.is_some_and(|cut| log.cuts.iter().skip(cut).any(|cut| cut.recreated));
-            let incarnation = is_of_before.unwrap_or(log.cuts.len());
+            let incarnation = is_of_before.or(created_since).unwrap_or(log.cuts.len());
             reader.told_to_go(from.filter(|_| !of_a_former_topic), to, incarnation);
         }
     }

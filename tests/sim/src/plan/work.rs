@@ -1,5 +1,7 @@
 //! Members that are workers: the behaviour of their handlers, and the faults they meet.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 /// The settings that the workers of a plan share. Times are in milliseconds, shares in per cent.
@@ -71,6 +73,15 @@ impl Work {
     pub(crate) fn stage_of(&self, topic: &str) -> usize {
         let mut topics = self.retry_topics();
         topics.position(|(name, _)| name == topic).map_or(0, |index| index + 1)
+    }
+
+    /// How many attempts a record has had that is given up after this many topics: at least, and at most. A record with one attempt
+    /// that failed in a batch of several has one more, alone. `None` where attempts are unlimited.
+    pub(crate) fn attempts_in(&self, topics: usize) -> Option<RangeInclusive<u32>> {
+        let topics = u32::try_from(topics).unwrap_or(u32::MAX);
+        let most = if self.batch > 1 { self.attempts.max(2) } else { self.attempts };
+        let range = self.attempts.saturating_mul(topics)..=most.saturating_mul(topics);
+        (self.attempts > 0).then_some(range)
     }
 
     /// Every partition of a retry topic.

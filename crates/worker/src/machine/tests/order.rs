@@ -176,6 +176,7 @@ fn a_dead_letter_that_cannot_be_written_stops_its_partition_and_loses_nothing() 
     world.machine.letter_ended(world.now, letter, Err(error));
     world.drain();
     assert_eq!(world.stopped(), [(0, Some(0))]);
+    assert_eq!(world.machine.count_failed_unfinished(), 0, "it is that of its partition");
     world.done(2);
     world.done(30);
     world.done(31);
@@ -200,6 +201,7 @@ fn a_dead_letter_that_cannot_be_written_for_now_is_written_again_until_it_is() {
         assert_eq!(world.commit(), if kind == UnknownTopic { vec![(0, 0, vec![(2, 3)])] } else { vec![] });
         let metrics = world.machine.metrics();
         assert_eq!((metrics.waiting_for_retry, metrics.writing_dead_letters), (0, 1));
+        assert_eq!(world.machine.count_failed_unfinished(), 1);
         if kind == Timeout {
             // A member that may have been replaced writes nothing.
             world.machine.owns(false);
@@ -488,6 +490,7 @@ fn nothing_begins_once_it_stops_and_what_waits_is_left() {
     assert!(world.machine.is_idle());
     assert_eq!(world.commit(), [(0, 0, vec![(2, 5)])]);
     assert_eq!(world.machine.poll_timeout(), None, "nothing is waited for");
+    assert_eq!(world.machine.count_failed_unfinished(), 2);
 }
 
 #[test]

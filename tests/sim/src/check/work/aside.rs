@@ -60,9 +60,9 @@ impl Aside {
             }
             What::HandlerBegan { who, at, offset, attempt, .. } => {
                 let stage = scene.options.stage_of(&at.topic);
-                let each = scene.options.attempts;
-                let before = each.saturating_mul(u32::try_from(stage).unwrap_or(u32::MAX));
-                let is_in_turn = *attempt > before && (each == 0 || *attempt <= before.saturating_add(each));
+                let before = scene.options.attempts_in(stage).map_or(0, |attempts| *attempts.start());
+                let most = scene.options.attempts_in(stage + 1).map(|attempts| *attempts.end());
+                let is_in_turn = *attempt > before && most.is_none_or(|most| *attempt <= most);
                 if !is_in_turn {
                     return Some(format!(
                         "{who} began {at} offset {offset} with attempt {attempt}, after {before}"

@@ -12,6 +12,9 @@ use crate::{
 const BESIDE_VALUE: usize = 200;
 const PUT_ASIDE: usize = 700;
 
+/// The least share of the queue that a partition has, in records.
+const LEAST_SHARE: usize = 8;
+
 #[derive(Debug, Default)]
 pub(super) struct Bounds {
     calls: BTreeMap<Who, BTreeMap<u64, BTreeSet<i64>>>,
@@ -40,10 +43,15 @@ impl Bounds {
                     calls.remove(call);
                 }
             }
-            What::Queued { who, records, bytes } => {
+            What::Queued { who, records, bytes, letters } => {
                 // The records of one poll, and those that handlers return, may be added.
                 let polled = usize::try_from(scene.plan.members[who.member].max_poll_records).unwrap_or(0);
-                let beyond = polled + options.concurrency * options.batch;
+                // So may what partitions hold whose letters cannot be written: what was in the queue then, and a share of each.
+                let partitions = scene.plan.topics.iter().map(|topic| topic.partitions).sum::<i32>();
+                let share = (options.queue / 2).max(LEAST_SHARE).min(options.queue);
+                let set_aside = options.queue + usize::try_from(partitions).unwrap_or(0) * share;
+                let set_aside = if *letters { set_aside } else { 0 };
+                let beyond = polled + options.concurrency * options.batch + set_aside;
                 let largest =
                     scene.plan.producers.iter().map(|producer| producer.value_bytes).max().unwrap_or(0);
                 let largest = usize::try_from(largest).unwrap_or(0) + BESIDE_VALUE;

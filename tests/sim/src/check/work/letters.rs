@@ -145,11 +145,10 @@ impl Letters {
         let fits = attempts.is_some_and(|attempts| {
             given_up.any(|one| {
                 let stage = scene.options.stage_of(&one.0.topic);
-                let before = stage.checked_sub(1).and_then(|before| self.attempts_up_to(scene, before));
-                let most = self.attempts_up_to(scene, stage);
-                let least =
-                    if self.poison.contains(&one) { before.unwrap_or(0) + 1 } else { most.unwrap_or(1) };
-                attempts >= least && most.is_none_or(|most| attempts <= most)
+                let before = scene.options.attempts_in(stage).map_or(0, |attempts| *attempts.start());
+                let Some(all) = scene.options.attempts_in(stage + 1) else { return attempts > 0 };
+                let least = if self.poison.contains(&one) { before + 1 } else { *all.start() };
+                (least..=*all.end()).contains(&attempts)
             })
         });
         (!fits).then(|| format!("is of {place} offset {offset}, and says {attempts:?} attempts"))
@@ -172,7 +171,8 @@ impl Letters {
         let Some(from) = self.out_of_attempts(scene, of, before).next() else {
             return Some(format!("is of {place} offset {offset}, which has attempts left where it was"));
         };
-        if attempts != self.attempts_up_to(scene, before) {
+        let all = scene.options.attempts_in(before + 1);
+        if !all.zip(attempts).is_some_and(|(all, attempts)| all.contains(&attempts)) {
             return Some(format!("is of {place} offset {offset}, and says {attempts:?} attempts"));
         }
         let is_known = first.as_ref().is_some_and(|first| match before {
@@ -181,12 +181,6 @@ impl Letters {
         });
         (!is_known)
             .then(|| format!("is of {place} offset {offset}, and says that it failed at first so: {first:?}"))
-    }
-
-    /// The attempts of a record that is out of them at this stage; `None` where they are unlimited.
-    fn attempts_up_to(&self, scene: WorkScene<'_>, stage: usize) -> Option<u32> {
-        let stages = u32::try_from(stage).unwrap_or(u32::MAX).saturating_add(1);
-        Some(scene.options.attempts.saturating_mul(stages)).filter(|attempts| *attempts > 0)
     }
 
     /// The members of a family that have failed as often as allowed at this stage.

@@ -234,7 +234,8 @@ fn safe2_a_finish_after_the_last_commit_need_not_be_committed() {
     };
     let running = || begins(done(begun(), M0, [0]).commits(M0, 1), M0, 1);
     gives_up(running().tell(ended.clone())).holds();
-    gives_up(running().tell(ended).tell(What::Queued { who: M0, records: 0, bytes: 0 })).is_found("SAFE2");
+    gives_up(running().tell(ended).tell(What::Queued { who: M0, records: 0, bytes: 0, letters: false }))
+        .is_found("SAFE2");
     // It ends at the very moment of the last commit: of its own partition, or of another one.
     let sent_of = |at: Place| {
         let metadata = "b".to_owned();
@@ -447,13 +448,16 @@ fn safe15_more_handlers_run_or_more_records_wait_than_may() {
     begins(begins(unordered(), M0, 0), M0, 1).holds();
     begins(begins(begins(unordered(), M0, 0), M0, 1), M0, 2).is_found("SAFE15");
     called(called(unordered(), M0, 0, 0), M0, 0, 1).is_found("SAFE15");
-    let waiting = |records, bytes| {
+    let waiting = |records, bytes, letters| {
         let few = begun().planned(|plan| plan.members[0].max_poll_records = 5);
-        few.tell(What::Queued { who: M0, records, bytes })
+        few.tell(What::Queued { who: M0, records, bytes, letters })
     };
-    waiting(17, 1_000).holds();
-    waiting(18, 1_000).is_found("SAFE15");
-    waiting(17, 9_000).is_found("SAFE15");
+    waiting(17, 1_000, false).holds();
+    waiting(18, 1_000, false).is_found("SAFE15");
+    waiting(17, 9_000, false).is_found("SAFE15");
+    // What dead letters hold up is held beside the queue.
+    waiting(18, 1_000, true).holds();
+    waiting(100, 1_000, true).is_found("SAFE15");
 }
 
 /// A plan with two retry topics: records wait half a second in the first, and two seconds in the second. The first member has their
