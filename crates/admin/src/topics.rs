@@ -138,6 +138,11 @@ impl Admin {
     pub async fn delete_topic(&mut self, topic: &str) -> Result<()> {
         let deadline = self.deadline();
         let what = format!("delete topic `{topic}`");
+        let name: Topic = topic.into();
+        let named = TopicSelection::Named(vec![name.clone()]);
+        let before =
+            self.calls.retrying(deadline, async |calls| calls.cluster(&what, deadline, &named).await).await?;
+        let id = before.topics.get(&name).map(|topic| topic.id).filter(|id| *id != Uuid::ZERO);
         let mut unclear = false;
         self.calls
             .retrying(deadline, async |calls| {
@@ -164,12 +169,12 @@ impl Admin {
                 }
             })
             .await?;
-        let name: Topic = topic.into();
         self.calls
             .retrying(deadline, async |calls| {
-                let cluster =
-                    calls.cluster(&what, deadline, &TopicSelection::Named(vec![name.clone()])).await?;
+                let cluster = calls.cluster(&what, deadline, &named).await?;
                 match cluster.topics.get(&name) {
+                    // It was created again meanwhile.
+                    Some(other) if id.is_some_and(|id| other.id != Uuid::ZERO && other.id != id) => Ok(()),
                     Some(still) if still.error == ErrorCode::None => {
                         let error =
                             Error::new(ErrorKind::Timeout, format!("topic `{name}` is still being deleted"));

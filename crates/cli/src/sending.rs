@@ -97,11 +97,27 @@ pub(crate) fn size(record: &ProducerRecord<'_>) -> usize {
         .fold(RECORD_OVERHEAD, usize::saturating_add)
 }
 
+/// How much of the time in which nothing was sent may be made up for: a timer may be late.
+const CREDIT: Duration = Duration::from_millis(100);
+
+/// When sending at a `rate` of records a second `began`, without the time in which there was nothing to send: what comes after that
+/// is sent no faster.
+pub(crate) fn without_pauses(rate: Option<u64>, began: Instant, sent: u64, now: Instant) -> Instant {
+    let Some(rate) = rate.filter(|rate| *rate > 0) else { return began };
+    let late = now.saturating_duration_since(began + after(rate, sent));
+    began + late.saturating_sub(CREDIT)
+}
+
+/// How long this many records take at a rate.
+fn after(rate: u64, sent: u64) -> Duration {
+    let nanos = u128::from(sent) * 1_000_000_000 / u128::from(rate);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
 /// When the next record may be sent at a `rate` of records a second, if that is not now.
 pub(crate) fn due(rate: Option<u64>, began: Instant, sent: u64) -> Option<Instant> {
     let rate = rate.filter(|rate| *rate > 0)?;
-    let nanos = u128::from(sent) * 1_000_000_000 / u128::from(rate);
-    let due = began + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+    let due = began + after(rate, sent);
     (due > now()).then_some(due)
 }
 
@@ -118,6 +134,19 @@ mod tests {
     use super::*;
 
     type Nothing = Pin<Box<Pending<Result<RecordMetadata, Error>>>>;
+
+    #[test]
+    fn a_pause_of_the_input_is_not_made_up_for() {
+        let (began, rate) = (now(), Some(10));
+        let at = |millis| began + Duration::from_millis(millis);
+        let so_far = |sent, millis| without_pauses(rate, began, sent, at(millis));
+        assert_eq!(so_far(10, 900), began, "it is ahead");
+        assert_eq!(so_far(10, 1_100), began, "a timer was late");
+        let later = so_far(10, 61_000);
+        assert_eq!(later, at(59_900), "a minute without input");
+        assert_eq!(without_pauses(rate, later, 11, at(61_000)), later);
+        assert_eq!(without_pauses(None, began, 10, at(61_000)), began);
+    }
 
     #[test]
     fn the_size_of_a_record_includes_its_headers_and_its_key() {

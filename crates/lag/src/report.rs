@@ -153,6 +153,10 @@ pub struct PartitionRow<'a> {
     pub lag: Option<i64>,
     /// The age of the oldest unread record, rounded to milliseconds like timestamps.
     pub lag_seconds: Option<f64>,
+    /// The maximum error of `lag_seconds`; not a column. Without one a lag is at least that old, as far as is known: the record's
+    /// timestamp lies in the future.
+    #[serde(skip)]
+    pub lag_seconds_error: Option<f64>,
     /// The id of the member that owns it.
     pub member: Option<&'a str>,
     /// The member's `client.id`.
@@ -176,6 +180,7 @@ impl<'a> PartitionRow<'a> {
             end: partition.end,
             lag: partition.difference(),
             lag_seconds: partition.lag_seconds.map(|seconds| (seconds * 1000.0).round() / 1000.0),
+            lag_seconds_error: partition.lag_seconds_error,
             member: member.map(|member| member.member_id.as_str()),
             client: member.map(|member| member.client_id.as_str()),
             host: member.map(|member| member.host.as_str()),

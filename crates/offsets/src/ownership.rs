@@ -285,6 +285,14 @@ impl Offsets {
         Ok(())
     }
 
+    /// Commits of what is finished no longer contain these, unless more of them is marked as finished: the caller is about to unassign
+    /// them, once the commits that were made of them before are answered.
+    pub fn leave_uncommitted(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            self.uncommitted.remove(partition);
+        }
+    }
+
     /// How often the cluster has moved the position back: the argument of
     /// [`confirm_rewind`](Self::confirm_rewind).
     pub fn rewinds(&self, partition: &TopicPartition) -> u32 {

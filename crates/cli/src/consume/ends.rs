@@ -1,6 +1,6 @@
 //! The offsets at which reading ends, known before it begins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use offtake::{Consumer, TopicPartition};
 
@@ -37,7 +37,7 @@ impl Ends {
         if any && all {
             return Ok(true);
         }
-        let paused = consumer.paused();
+        let paused: BTreeSet<_> = consumer.paused().into_iter().collect();
         done.retain(|partition| !paused.contains(partition));
         if !done.is_empty() {
             consumer.pause(done)?;

@@ -40,9 +40,11 @@ async fn described(
 ) -> Result<(), Failure> {
     let group = collector.admin().describe_group(group).await?;
     let report = lag::first_round(collector, limit).await?;
+    let report = lag::with_ages(collector, report, 1).await?;
     let behind = report.groups.into_iter().next().unwrap_or_default();
+    let is_unknown = behind.partitions.is_empty() && !report.failures.is_empty();
     if json {
-        output.json(&object(&group, &behind));
+        output.json(&object(&group, (!is_unknown).then_some(&behind)));
         return lag::report_failures(&report.failures);
     }
     let GroupDescription { state, group_type, coordinator, host, port, members, .. } = &group;
@@ -62,7 +64,9 @@ async fn described(
         output.buffer().push(b'\n');
         output.sheet(&table(members));
     }
-    if behind.partitions.is_empty() {
+    if is_unknown {
+        output.buffer().extend_from_slice(b"the committed offsets are not known\n");
+    } else if behind.partitions.is_empty() {
         output.buffer().extend_from_slice(b"no committed offsets\n");
     } else {
         output.buffer().push(b'\n');
@@ -100,7 +104,8 @@ fn table(members: &[GroupMember]) -> Sheet {
     sheet
 }
 
-fn object(group: &GroupDescription, behind: &GroupReport) -> Value {
+/// `behind` is `None` if it is not known.
+fn object(group: &GroupDescription, behind: Option<&GroupReport>) -> Value {
     let member = |member: &GroupMember| {
         let partitions = member.partitions.iter().map(|of| json!([of.topic.as_str(), of.partition]));
         json!({
@@ -111,7 +116,7 @@ fn object(group: &GroupDescription, behind: &GroupReport) -> Value {
     json!({
         "group": group.group, "state": group.state, "type": group.group_type, "assignor": group.assignor,
         "coordinator": group.coordinator.0, "members": group.members.iter().map(member).collect::<Vec<_>>(),
-        "offsets": behind.rows().map(|row| lag::object_of_group(&row)).collect::<Vec<_>>(),
+        "offsets": behind.map(|behind| behind.rows().map(|row| lag::object_of_group(&row)).collect::<Vec<_>>()),
     })
 }
 

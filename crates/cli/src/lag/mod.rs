@@ -104,12 +104,11 @@ async fn once(
         }
     }
     let checks_ages = matches!(args.fail_at, Some(FailAt::Seconds(_)));
-    if checks_ages {
-        report = with_ages(collector, report).await?;
-    }
-    print(&report, json, None, output)?;
-    output.flush()?;
+    report = with_ages(collector, report, if checks_ages { MAX_FRUITLESS_ROUNDS } else { 1 }).await?;
+    let printed = print(&report, json, None, output).and_then(|()| Ok(output.flush()?));
+    // What is too bad is told also if nobody reads the table to its end.
     check_fail_at(&report, args.fail_at)?;
+    printed?;
     check_groups_exist(&report, &args.groups)?;
     report_failures(&report.failures)?;
     if checks_ages { all_have_ages(&report) } else { Ok(()) }
@@ -118,12 +117,16 @@ async fn once(
 /// The number of consecutive rounds after which no further ages are expected.
 const MAX_FRUITLESS_ROUNDS: u32 = 3;
 
-/// Makes more rounds until the age of each lag is known, or no more become known: one round reads a limited
-/// number of timestamps.
-async fn with_ages(collector: &mut Collector, mut report: Report) -> Result<Report, Failure> {
+/// Makes more rounds until the age of each lag is known, or this many in a row make no more of them known: one round reads a
+/// limited number of timestamps.
+pub(crate) async fn with_ages(
+    collector: &mut Collector,
+    mut report: Report,
+    most_fruitless: u32,
+) -> Result<Report, Failure> {
     let mut fewest = without_age(&report).count();
     let mut fruitless = 0;
-    while fewest > 0 && fruitless < MAX_FRUITLESS_ROUNDS {
+    while fewest > 0 && fruitless < most_fruitless {
         if fruitless > 0 {
             wait(AGAIN).await;
         }
@@ -135,10 +138,11 @@ async fn with_ages(collector: &mut Collector, mut report: Report) -> Result<Repo
     Ok(report)
 }
 
-/// The partitions with a lag of unknown age.
+/// The partitions with a lag of unknown age. That of a record whose timestamp lies in the future is one.
 fn without_age(report: &Report) -> impl Iterator<Item = PartitionRow<'_>> {
     let all = report.groups.iter().flat_map(GroupReport::rows);
-    all.filter(|row| row.lag.is_some_and(|lag| lag > 0) && row.lag_seconds.is_none())
+    let is_unknown = |row: &PartitionRow<'_>| row.lag_seconds.is_none() || row.lag_seconds_error.is_none();
+    all.filter(move |row| row.lag.is_some_and(|lag| lag > 0) && is_unknown(row))
 }
 
 /// An unknown age is a failure.
@@ -154,7 +158,7 @@ fn all_have_ages(report: &Report) -> Result<(), Failure> {
         more => format!(" and {more} more"),
     };
     Err(Failure::failed(format!(
-        "the age of the oldest unread record of {named}{more} is unknown: the timestamp could not be read, or there is none"
+        "the age of the oldest unread record of {named}{more} is unknown: the timestamp could not be read, there is none, or it lies in the future"
     )))
 }
 
@@ -172,18 +176,18 @@ async fn watch(
     loop {
         let next = later(now(), args.interval);
         sparklines.push(&report);
-        match &screen {
-            Some(screen) => screen.show(
-                &rows::table(report.groups.iter().flat_map(GroupReport::rows), true, Some(&sparklines)),
-                &report,
-            )?,
-            None => {
-                print(&report, json, Some(&sparklines), output)?;
-                output.flush()?;
-                report.failures.iter().for_each(|failure| say(format_args!("offtake: {}", visible(failure))));
+        let shown = match &screen {
+            Some(screen) => {
+                let all = report.groups.iter().flat_map(GroupReport::rows);
+                screen.show(&rows::table(all, true, Some(&sparklines)), &report).map_err(Failure::from)
             }
-        }
+            None => print(&report, json, Some(&sparklines), output).and_then(|()| Ok(output.flush()?)),
+        };
         check_fail_at(&report, args.fail_at)?;
+        shown?;
+        if screen.is_none() {
+            report.failures.iter().for_each(|failure| say(format_args!("offtake: {}", visible(failure))));
+        }
         wait_until(next).await;
         report = collector.round().await?;
     }

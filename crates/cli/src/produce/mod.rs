@@ -20,7 +20,7 @@ use crate::{
     clock::now,
     failure::{Failure, say},
     output::Output,
-    sending::{CLOSING, Unacknowledged, due, size, until},
+    sending::{CLOSING, Unacknowledged, due, size, until, without_pauses},
     setup,
     stop::Stop,
 };
@@ -174,6 +174,7 @@ impl Work {
             }
             let has_room = self.waiting.has_room_for(bytes);
             // Lines that were read before a signal are written at once.
+            self.began = without_pauses(self.args.rate, self.began, self.sent, now());
             let due = due(self.args.rate, self.began, self.sent).filter(|_| !stops);
             if has_room
                 && due.is_none()

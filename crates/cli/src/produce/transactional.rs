@@ -21,7 +21,7 @@ use crate::{
     clock::now,
     failure::Failure,
     output::Output,
-    sending::{CLOSING, Unacknowledged, due, size, until},
+    sending::{CLOSING, Unacknowledged, due, size, until, without_pauses},
     stop::Stop,
 };
 
@@ -162,6 +162,7 @@ impl Work {
         if let Some(end) = self.read(input, stop).await {
             return Some(end);
         }
+        self.began = without_pauses(self.args.rate, self.began, self.sent, now());
         tokio::select! {
             biased;
             () = stop.asked() => Some(End::Signal),

@@ -17,7 +17,8 @@ pub(crate) fn time(text: &str) -> Result<i64, String> {
     let with_time = text.contains(['T', 't', ' ']);
     let parsed = match text.parse::<Timestamp>() {
         Ok(time) => Some(time),
-        Err(_) if with_time => text.parse::<DateTime>().ok().and_then(in_utc),
+        // A zone in brackets would be passed over.
+        Err(_) if with_time && !text.contains('[') => text.parse::<DateTime>().ok().and_then(in_utc),
         Err(_) if text.parse::<jiff::civil::Date>().is_ok() => {
             return Err(format!("the time of day is missing: write {text}T00:00:00Z"));
         }
@@ -83,7 +84,12 @@ mod tests {
         ] {
             assert_eq!(time(text), Ok(1_700_000_000_000), "{text}");
         }
-        for text in ["", "@", "yesterday", "-1", "1969-12-31T23:59:59", "2023-13-14T00:00:00"] {
+        let zones =
+            ["[America/New_York]", "[-05:00]", "[Nonsense]"].map(|zone| format!("2023-11-14T22:13:20{zone}"));
+        for text in ["", "@", "yesterday", "-1", "1969-12-31T23:59:59", "2023-13-14T00:00:00"]
+            .into_iter()
+            .chain(zones.iter().map(String::as_str))
+        {
             assert!(time(text).is_err(), "{text}");
         }
     }

@@ -38,7 +38,7 @@ impl Consumer {
     /// record, whatever `auto.offset.reset` says, some 10 s after: Kafka 4 matches no more often.
     /// Replaces an earlier subscription. Needs `group.protocol=consumer` and Kafka 4.0;
     /// [`subscribe_patterns`](Self::subscribe_patterns) does not. `exclude.internal.topics` is ignored: the
-    /// pattern alone decides.
+    /// pattern alone decides. Where none of the topics that exist matches, one warning and one [`Event::Error`](crate::Event::Error) say so.
     ///
     /// # Errors
     /// `Misuse` with the classic protocol, without a `group.id`, while partitions are assigned manually, or

@@ -33,7 +33,9 @@ impl Engine {
                 self.outbox.answer(Answer::Done(reply, result));
             }
             Command::RevocationDone(id) => {
-                self.ownership.application_is_done(id);
+                let given_up = self.ownership.application_is_done(id);
+                // A later commit of other partitions would take back what the application committed of these at last.
+                self.offsets.leave_uncommitted(&given_up);
                 self.end_revocations(now);
             }
             Command::Unsubscribe { reason, reply } => {

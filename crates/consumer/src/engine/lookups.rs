@@ -209,6 +209,13 @@ pub(super) fn no_match(patterns: &[&str]) -> Error {
     Error::new(ErrorKind::UnknownTopic, message)
 }
 
+pub(super) fn no_match_for_broker(pattern: &str) -> Error {
+    let message = format!(
+        "no topic matches `{pattern}`: the whole name has to match, and the client needs the DESCRIBE permission to see a topic"
+    );
+    Error::new(ErrorKind::UnknownTopic, message)
+}
+
 pub(super) fn refused(topic: &Topic, code: ErrorCode) -> Error {
     let (kind, message) = match code {
         ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => (

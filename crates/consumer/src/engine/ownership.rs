@@ -132,10 +132,11 @@ impl Ownership {
         self.revoke_by = by;
     }
 
-    /// Notes that the application is done with this change.
-    pub(super) fn application_is_done(&mut self, id: RevocationId) {
+    /// Notes that the application is done with this change. Returns what it gives up, if that is still being revoked.
+    pub(super) fn application_is_done(&mut self, id: RevocationId) -> Vec<TopicPartition> {
         self.done.insert(id);
         self.lost.remove(&id);
+        self.revoking.get(&id).into_iter().flat_map(BTreeMap::keys).cloned().collect()
     }
 
     /// A change that the application is done with, and that no `held` partition delays. Each is returned
@@ -268,9 +269,9 @@ mod tests {
         ownership.begin_revocation(RevocationId(1), vec![orders(0), orders(1)], None);
         ownership.begin_revocation(RevocationId(2), vec![orders(2)], None);
         assert_eq!(ownership.next_done(|_| false), None, "the application is not done");
-        ownership.application_is_done(RevocationId(1));
-        ownership.application_is_done(RevocationId(2));
-        ownership.application_is_done(RevocationId(3));
+        assert_eq!(ownership.application_is_done(RevocationId(1)), [orders(0), orders(1)]);
+        assert_eq!(ownership.application_is_done(RevocationId(2)), [orders(2)]);
+        assert!(ownership.application_is_done(RevocationId(3)).is_empty());
         let commits = |partition: &TopicPartition| *partition == orders(1);
         assert_eq!(ownership.next_done(commits), Some(RevocationId(2)));
         assert_eq!(

@@ -6,8 +6,8 @@ use offtake_machine::{Cluster, Topic, TopicPartition};
 use offtake_wire::{ErrorCode, Uuid};
 use regex::Regex;
 
-use super::topics::matching;
-use crate::command::Subscription;
+use super::{lookups, topics::matching};
+use crate::{command::Subscription, error::Error};
 
 #[derive(Debug)]
 pub(super) struct Subscriptions {
@@ -159,9 +159,18 @@ impl Subscriptions {
         let is_newer = learnt > self.asked_before;
         let is_later = by_pattern && self.catalog_seen;
         self.catalog_seen |= by_pattern && is_newer && cluster.lists_all;
+        let shows_all = is_newer && cluster.lists_all;
         self.no_match = match (&self.kind, self.no_match) {
             (Subscription::Patterns(_), NoMatch::Told) if topics.is_empty() => NoMatch::Told,
             (Subscription::Patterns(_), _) if topics.is_empty() && self.catalog_seen => NoMatch::Untold,
+            // All topics are listed once for the broker's pattern. What it assigns from then on says that there are some.
+            (Subscription::BrokerPattern(pattern), NoMatch::No) if shows_all => {
+                match matches_any(pattern, &topics) {
+                    false => NoMatch::Untold,
+                    true => NoMatch::No,
+                }
+            }
+            (Subscription::BrokerPattern(_), told) => told,
             _ => NoMatch::No,
         };
         let goes_on = |name: &Topic| self.goes_on.iter().any(|pattern| pattern.is_match(name.as_str()));
@@ -193,14 +202,20 @@ impl Subscriptions {
         Some(topics)
     }
 
-    /// The patterns, if no topic matches them and that was not told yet.
-    pub(super) fn newly_without_match(&mut self) -> Option<Vec<&str>> {
+    /// The error for the patterns, if no topic matches them and that was not told yet.
+    pub(super) fn newly_without_match(&mut self) -> Option<Error> {
         if self.no_match != NoMatch::Untold {
             return None;
         }
         self.no_match = NoMatch::Told;
-        let Subscription::Patterns(patterns) = &self.kind else { return None };
-        Some(patterns.iter().map(as_given).collect())
+        match &self.kind {
+            Subscription::Patterns(patterns) => {
+                let patterns: Vec<_> = patterns.iter().map(as_given).collect();
+                Some(lookups::no_match(&patterns))
+            }
+            Subscription::BrokerPattern(pattern) => Some(lookups::no_match_for_broker(pattern)),
+            Subscription::None | Subscription::Topics(_) | Subscription::Assigned => None,
+        }
     }
 
     /// Whether the partition did not exist when its topic was subscribed to.
@@ -233,6 +248,12 @@ impl Subscriptions {
         refused.retain(|(topic, _)| !before.contains(topic));
         refused
     }
+}
+
+/// Whether a pattern that only the broker matches would match one of these, as far as can be told here: the syntax is nearly the same.
+fn matches_any(pattern: &str, topics: &BTreeSet<Topic>) -> bool {
+    let pattern = Regex::new(&format!("^(?:{pattern})$"));
+    pattern.map_or(true, |pattern| topics.iter().any(|topic| pattern.is_match(topic.as_str())))
 }
 
 /// A pattern without what makes it match whole names.

@@ -76,8 +76,7 @@ impl Engine {
         for (topic, code) in self.subscriptions.newly_refused(&cluster, self.metadata.view_request()) {
             self.fail(lookups::refused(&topic, code));
         }
-        if let Some(patterns) = self.subscriptions.newly_without_match() {
-            let error = lookups::no_match(&patterns);
+        if let Some(error) = self.subscriptions.newly_without_match() {
             tracing::warn!("{error}; waiting for one");
             self.reporter.report(|| Event::Error(error));
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use offtake::{Consumer, ErrorKind, Event, Listener, ListenerFuture, Rebalance};
+use offtake::{Consumer, ErrorKind, Event, Listener, ListenerFuture, Rebalance, SubscriptionPattern};
 use offtake_broker::{Fault, FaultRule};
 use tokio::time::{Instant, sleep};
 
@@ -69,21 +69,32 @@ fn m9_a_listener_that_seeks_is_before_whatever_auto_offset_reset_says() {
 #[test]
 fn that_no_topic_matches_is_reported_once_and_the_first_one_is_read_from_its_beginning() {
     virtually(async {
-        let cluster = cluster(1).await;
-        let events = Events::default();
-        let builder = events.of(member(&cluster, "c").property("auto.offset.reset", "latest"));
-        let mut consumer = builder.property("metadata.max.age.ms", 5000).build().await.unwrap();
-        consumer.subscribe_patterns(["off.*", "o"]).await.unwrap();
-        poll_for(&mut consumer, Duration::from_secs(60)).await;
-        let says = "no topic matches `off.*`, `o`";
-        let is_told =
-            |event: &Event| matches!(event, Event::Error(error) if error.to_string().starts_with(says));
-        assert_eq!(events.count(is_told), 1);
-        cluster.create_topic("offers", 1).unwrap();
-        cluster.produce("offers", 0, None, Some(b"first")).unwrap();
-        read(&mut consumer, 1).await;
-        assert_eq!(events.count(is_told), 1);
-        consumer.close(Duration::from_secs(5)).await.unwrap();
+        for by_broker in [false, true] {
+            let cluster = cluster(1).await;
+            let events = Events::default();
+            let builder = events.of(member(&cluster, "c").property("auto.offset.reset", "latest"));
+            let builder = builder.property("group.protocol", if by_broker { "consumer" } else { "classic" });
+            let mut consumer = builder.property("metadata.max.age.ms", 5000).build().await.unwrap();
+            let says = match by_broker {
+                true => {
+                    consumer.subscribe_pattern(SubscriptionPattern::new("off.*")).await.unwrap();
+                    "no topic matches `off.*`: "
+                }
+                false => {
+                    consumer.subscribe_patterns(["off.*", "o"]).await.unwrap();
+                    "no topic matches `off.*`, `o`: "
+                }
+            };
+            poll_for(&mut consumer, Duration::from_secs(60)).await;
+            let is_told =
+                |event: &Event| matches!(event, Event::Error(error) if error.to_string().starts_with(says));
+            assert_eq!(events.count(is_told), 1, "{by_broker}");
+            cluster.create_topic("offers", 1).unwrap();
+            cluster.produce("offers", 0, None, Some(b"first")).unwrap();
+            read(&mut consumer, 1).await;
+            assert_eq!(events.count(is_told), 1, "{by_broker}");
+            consumer.close(Duration::from_secs(5)).await.unwrap();
+        }
     });
 }
 

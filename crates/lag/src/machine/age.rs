@@ -63,7 +63,7 @@ impl Clock {
             return self.since(made, Some(error));
         };
         let (after, before) = (after.map(|after| after as f64), before as f64);
-        let within = made.min(before).max(after.unwrap_or(made));
+        let within = made.min(before).max(after.unwrap_or(f64::NEG_INFINITY));
         // Clocks differ a little; a timestamp further off is not the time of its arrival.
         let off = (made - within).abs();
         let error = match after {

@@ -149,6 +149,22 @@ fn finished_offsets_are_committed_as_the_member_that_finished_them() {
     assert_eq!(sim.events(), [done(id, [])], "nothing is left to commit");
 }
 
+/// The application committed more of it by hand, at last: that stands.
+#[test]
+fn what_is_given_up_is_in_no_later_commit_of_what_is_finished() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    sim.offsets.mark_finished(&orders(0), token, at(15, 4)).unwrap();
+    sim.offsets.leave_uncommitted(&[orders(0)]);
+    let id = sim.commit(Commit::Finished);
+    assert_eq!(sim.events(), [done(id, [])]);
+    sim.offsets.mark_finished(&orders(0), token, at(16, 4)).unwrap();
+    let id = sim.commit(Commit::Finished);
+    let commit = sim.transmit();
+    assert_eq!(commit_offsets(&commit), [(orders(0), 16, 4)]);
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(16), ok(id)]);
+}
+
 #[test]
 fn version_10_answers_with_topic_ids_and_older_ones_only_with_names() {
     let (mut sim, token) = Sim::flowing(|_| {});

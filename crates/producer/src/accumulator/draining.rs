@@ -57,7 +57,8 @@ impl Accumulator {
         if !slot.engine_knows
             && let Some((due, serial)) = slot.lingers_again()
         {
-            self.lingering.push_front((due, at, serial));
+            let place = self.lingering.partition_point(|(other, ..)| *other <= due);
+            self.lingering.insert(place, (due, at, serial));
         }
         slot.engine_knows
     }

@@ -183,3 +183,47 @@ fn a_batch_is_full_at_some_size_however_well_it_compresses() {
     let _more: Vec<_> = (0..100).map(|_| bench.send(&[0; 1000])).collect();
     assert_eq!(bench.shared.lock().slots[0].queue_length(), 1);
 }
+
+/// A flush takes all batches out of the order in which they linger, and those that are open when it ends go back into it.
+#[test]
+fn batches_that_linger_again_after_a_flush_are_taken_when_each_is_due() {
+    let bench = Bench::new(|config| {
+        config.batch_size = 150;
+        config.linger = Duration::from_secs(10);
+    });
+    let start = bench.now;
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let send = |partition, now: Instant| {
+        let record = ProducerRecord::to("orders").partition(partition).value(&[0; 60]);
+        drop(bench.shared.lock().append(&record, 0, || now));
+    };
+    send(9, start);
+    bench.learn(2);
+    let _mark = bench.shared.lock().flush();
+    for (partition, opened) in [(0, 1), (1, 5)] {
+        // The second record finds no room, and opens the next batch.
+        send(partition, at(opened));
+        send(partition, at(opened));
+    }
+    let mut accumulator = bench.shared.lock();
+    assert!(accumulator.slots.iter().all(|slot| slot.queue_length() == 1 && slot.open.is_some()));
+    accumulator.take_ready(at(6));
+    accumulator.no_flush_is_left();
+    for slot in [SlotId::at(0), SlotId::at(1)] {
+        assert!(accumulator.take(slot).is_some());
+        assert!(!accumulator.is_ready_now(at(6), slot), "the open one is not due");
+    }
+    assert_eq!(accumulator.take_ready(at(11)), [SlotId::at(0)], "the first one is due");
+}
+
+#[test]
+fn a_topic_that_was_refused_and_is_missing_now_is_waited_for() {
+    let bench = Bench::new(|_| {});
+    let refused = Error::new(ErrorKind::Authorization, "this client may not see the topic");
+    let mut first = bench.send(b"1");
+    bench.shared.lock().learn_topic(bench.now, &Topic::from("orders"), TopicState::Refused(refused));
+    assert_eq!(bench.poll_error(&mut first), ErrorKind::Authorization);
+    bench.shared.lock().topic_is_missing(&Topic::from("orders"));
+    let mut second = bench.send(b"2");
+    assert!(bench.poll(&mut second).is_pending());
+}

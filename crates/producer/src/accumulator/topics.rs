@@ -204,15 +204,21 @@ impl Topics {
         }
     }
 
-    /// Notes that the brokers know no such topic.
+    /// Notes that the brokers know no such topic, now or any more: its next records wait until they do, and take no memory.
     pub(super) fn note_missing(&mut self, name: &Topic) {
         if let Some(topic) = self.get_mut(name.as_str()) {
             topic.is_missing = true;
+            topic.state = None;
         }
     }
 
     pub(super) fn is_missing(&self, of: TopicId) -> bool {
         self.all.get(of.0).is_some_and(|topic| topic.is_missing)
+    }
+
+    /// Notes that the metadata of a topic has to be fetched again.
+    pub(super) fn want_news(&mut self) {
+        self.has_news = true;
     }
 
     pub(super) fn has_news(&self) -> bool {

@@ -47,6 +47,9 @@ impl Accumulator {
             return Err(Error::new(kind, text));
         }
         if self.limits.max_block.is_zero() {
+            if for_topic {
+                self.topics.want_news(); // for the next attempt
+            }
             return Err(self.blocked(topic, record.topic, for_topic));
         }
         let pending = Arc::new(PendingAppend::default());

@@ -406,7 +406,7 @@ fn batch_result(
             let text = format!("this client may not write to it (WRITE): {}", why());
             BatchResult::Refused(Outcome::Failed(refused(ErrorKind::Authorization, text)))
         }
-        ErrorCode::InvalidRecord if !told.record_errors.is_empty() => {
+        ErrorCode::InvalidRecord | ErrorCode::InvalidTimestamp if !told.record_errors.is_empty() => {
             let at_fault = told.record_errors.iter().filter_map(|fault| {
                 let index = u32::try_from(fault.batch_index).ok()?;
                 let said = fault.batch_index_error_message.as_deref().map_or_else(&why, broker_text);

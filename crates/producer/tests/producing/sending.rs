@@ -241,3 +241,52 @@ async fn acks_of_one_and_none_are_asked_for() {
         assert_eq!(log, (0..1000).map(|n| n.to_string()).collect::<Vec<_>>(), "{acks}");
     }
 }
+
+/// As in Java, where the topic leaves the metadata: a record of it waits for `max.block.ms`, and takes no memory.
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_was_deleted_is_reported_and_takes_no_memory_of_others() {
+    let mut config = Config::default();
+    config.auto_create_topics = false;
+    let builder = Cluster::builder().config(config).brokers(3).topic("orders", 4).topic("gone", 1);
+    let cluster = builder.in_memory().start().await.unwrap();
+    let builder = producer(&cluster).property("buffer.memory", 100_000).property("max.block.ms", 5000);
+    let producer = builder.build().await.unwrap();
+    let gone = || ProducerRecord::to("gone").value("x");
+    producer.send(gone()).await.unwrap();
+    producer.send(ProducerRecord::to("orders").value("x")).await.unwrap();
+    cluster.with(|model, _| model.delete_topic("gone")).unwrap();
+    // It was accepted before this was known.
+    assert_eq!(producer.send(gone()).await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(producer.send(gone()).await.unwrap_err().kind(), ErrorKind::UnknownTopic);
+    let value = "x".repeat(10_000);
+    let _kept: Vec<_> = (0..10).map(|_| producer.send(ProducerRecord::to("gone").value(&value))).collect();
+    producer.send(ProducerRecord::to("orders").value(&value)).await.unwrap();
+    // It is created again.
+    cluster.create_topic("gone", 1).unwrap();
+    producer.send(gone()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_with_a_timestamp_that_the_broker_refuses_is_named() {
+    let cluster = cluster().await;
+    let producer = producer(&cluster).linger(secs(1)).build().await.unwrap();
+    let to = || ProducerRecord::to("orders").partition(0).value("x");
+    producer.send(to()).await.unwrap();
+    let (good, bad) = (producer.send(to()), producer.send(to().timestamp(4_000_000_000_000)));
+    let (good, bad) = (good.await.unwrap_err().to_string(), bad.await.unwrap_err().to_string());
+    assert!(good.contains("another record") && !bad.contains("another record"), "{good}; {bad}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_producer_that_never_blocks_finds_partitions_that_are_new() {
+    let cluster = cluster().await;
+    let producer = producer(&cluster).property("max.block.ms", 0).build().await.unwrap();
+    let to = |partition| ProducerRecord::to("orders").partition(partition).value("x");
+    let _ = producer.send(to(0)).await;
+    tokio::time::sleep(secs(1)).await;
+    producer.send(to(0)).await.unwrap();
+    cluster.with(|model, _| model.add_partitions("orders", 5)).unwrap();
+    assert_eq!(producer.send(to(4)).await.unwrap_err().kind(), ErrorKind::UnknownTopic);
+    tokio::time::sleep(secs(1)).await;
+    producer.send(to(4)).await.unwrap();
+}

@@ -79,6 +79,10 @@ impl HandoverState {
         }
     }
 
+    fn is_about_to_cancel(&self, now: Instant) -> bool {
+        matches!(self.phase, HandoverPhase::Draining { until } if now >= until)
+    }
+
     /// Goes back to another commit, because the last one may succeed if repeated, or left something out, such as records
     /// finished since.
     pub(super) fn commit_again(&mut self, machine: &Machine<OwnedRecord>) {
@@ -360,6 +364,9 @@ impl Runner {
 
     /// Advances the handover: running handlers end or are cancelled, finished records are committed, then the partitions go.
     pub(super) fn go_on_handing_over(&mut self, now: Instant) {
+        if self.handing.as_ref().is_some_and(|handing| handing.is_about_to_cancel(now)) {
+            self.take_ended_jobs();
+        }
         let Some(handing) = &mut self.handing else { return };
         let (by, partitions) = (handing.by, handing.handover.partitions.clone());
         if handing.is_lost(now, &self.consumer) {

@@ -319,19 +319,28 @@ impl Runner {
 
     /// Handles the end of a task, and of others that have ended as well.
     fn jobs_ended(&mut self, ended: Result<(task::Id, Results), JoinError>) {
-        let (now, now_ms) = (clock::now(), self.wall.now_ms());
-        let (mut next, mut taken) = (Some(ended), 0);
-        while let Some(ended) = next {
-            let (id, results) = match ended {
-                Ok(ended) => ended,
-                Err(error) => (error.id(), Results::All(panicked(None))),
-            };
-            if let Some((ticket, running)) = self.running.remove(&id) {
-                let outputs = running.outboxes.iter().map(Outbox::close).collect();
-                self.machine.job_ended(now, now_ms, &ticket, &results, outputs);
-            }
-            taken += 1;
-            next = if taken < ENDS_AT_ONCE { self.jobs.try_join_next_with_id() } else { None };
+        self.job_ended(ended);
+        for _ in 1..ENDS_AT_ONCE {
+            let Some(ended) = self.jobs.try_join_next_with_id() else { return };
+            self.job_ended(ended);
+        }
+    }
+
+    /// Handles the end of every task that has ended, before tasks are cancelled: what is done counts.
+    fn take_ended_jobs(&mut self) {
+        while let Some(ended) = self.jobs.try_join_next_with_id() {
+            self.job_ended(ended);
+        }
+    }
+
+    fn job_ended(&mut self, ended: Result<(task::Id, Results), JoinError>) {
+        let (id, results) = match ended {
+            Ok(ended) => ended,
+            Err(error) => (error.id(), Results::All(panicked(None))),
+        };
+        if let Some((ticket, running)) = self.running.remove(&id) {
+            let outputs = running.outboxes.iter().map(Outbox::close).collect();
+            self.machine.job_ended(clock::now(), self.wall.now_ms(), &ticket, &results, outputs);
         }
     }
 

@@ -69,6 +69,7 @@ impl Runner {
             StopStage::Stopping => {}
             StopStage::Now => {
                 self.machine.stop();
+                self.take_ended_jobs();
                 self.machine.cancel_all();
                 self.be_over(now);
             }
@@ -99,6 +100,7 @@ impl Runner {
     pub(super) fn go_on_stopping(&mut self, now: Instant) {
         if let Stage::Stopping { jobs_until, letters_until } = self.stage {
             if now >= jobs_until && !self.machine.has_no_jobs() {
+                self.take_ended_jobs();
                 self.machine.cancel_all();
             }
             if let (Some(form), Some(letters)) = (&self.form, &mut self.letters) {

@@ -203,6 +203,28 @@ async fn batches_have_a_result_for_each_record() {
     assert_eq!(committed_offsets(&cluster).await, everything());
 }
 
+/// Its result waits beside the request to stop, and is taken before what runs is cancelled.
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_ends_as_it_stops_the_worker_at_once_is_done() {
+    let cluster = cluster().await;
+    let worker = worker(&cluster).order(Order::Unordered);
+    let stops = worker.handle();
+    let running = Running::start(worker, move |record, _| {
+        let stops = stops.clone();
+        async move {
+            let is_last = (record.partition(), record.offset()) == (0, 7);
+            tokio::time::sleep(Duration::from_millis(if is_last { 500 } else { 1 })).await;
+            if is_last {
+                stops.stop_now();
+            }
+            Ok(())
+        }
+    });
+    let summary = running.task.await.unwrap().unwrap();
+    assert_eq!((summary.handled, summary.cancelled), (all().len() as u64, 0));
+    assert_eq!(committed_offsets(&cluster).await, everything());
+}
+
 /// Threads are not in virtual time.
 #[tokio::test]
 async fn blocking_handlers_have_threads_and_are_told_when_to_end() {

@@ -91,6 +91,13 @@ impl Records {
     ) {
         let Scene { plan, ledger, spoken, ownership, at } = scene;
         let taken = ownership.was_taken(plan, spoken, member, place);
+        // An application that commits its last processed record does so also when the consumer was told to read on elsewhere since.
+        let sender = self.groups.get(place).and_then(|of| of.sent.get(&offset)).map(|sent| sent.who);
+        let told_to_go_on = sender.is_some_and(|who| {
+            plan.members[who.member].commits == Commits::Listener
+                && leader_epoch < 0
+                && self.reader(who, place).was_told_to_go_beyond(offset)
+        });
         let of = self.groups.entry(place.clone()).or_default();
         let Some(log) = ledger.log(place) else { return };
         let cuts = log.cuts.len();
@@ -106,7 +113,7 @@ impl Records {
             complaints.add("SAFE1", at, text);
         }
         // Each of these excuses this commit alone, and none after it.
-        let goes_back = of.rewound.is_some_and(|rewound| rewound.to <= offset);
+        let goes_back = of.rewound.is_some_and(|rewound| rewound.to <= offset) || told_to_go_on;
         let given_up = committed.is_some_and(|before| of.was_given_up(offset, before));
         let excused = goes_back || given_up || taken || of.is_stale() || of_a_former_log;
         // Markers and aborted records in between do not count, nor records written there after a cut.

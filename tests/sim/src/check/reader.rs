@@ -137,6 +137,10 @@ impl Reader {
         told.map_or(self.incarnation.max(self.has_committed), |step| step.incarnation)
     }
 
+    pub(super) fn was_told_to_go_beyond(&self, offset: i64) -> bool {
+        self.moves.iter().any(|step| step.from.is_some_and(|from| from <= offset) && step.to > offset)
+    }
+
     /// Whether it knows that this offset, which it commits since then, belongs to the topic before this recreation and not to the new one. A
     /// reader that takes the recreation for a truncation regards records below the cut as unchanged, and its earlier commits as from before the cut.
     pub(super) fn knows_to_be_gone(&self, offset: i64, since: Duration, recreated: usize) -> bool {

@@ -27,6 +27,7 @@ use crate::{
 
 /// A member cannot learn its start position before it sends this.
 const OFFSET_FETCH: i16 = 9;
+const METADATA: i16 = 3;
 /// What only leaders are asked: Fetch, ListOffsets and OffsetForLeaderEpoch. Before its first such request a member may not have seen the
 /// metadata, and so not know which topic has a name.
 const OF_LEADERS: [i16; 3] = [1, 2, 23];
@@ -42,6 +43,8 @@ pub(super) struct Records {
     answered: BTreeSet<Who>,
     /// When each last asked a leader for something.
     pub(super) asked_leaders: BTreeMap<Who, Duration>,
+    /// When each last asked which topics there are.
+    pub(super) asked_metadata: BTreeMap<Who, Duration>,
     /// The topics each is subscribed to, if not all; below, since when, for topics added later.
     subscribed: BTreeMap<Who, BTreeSet<Arc<str>>>,
     pub(super) subscribed_since: BTreeMap<(Who, Arc<str>), Duration>,
@@ -101,6 +104,9 @@ impl Records {
             && OF_LEADERS.contains(api)
         {
             self.asked_leaders.extend(Who::parse(client).map(|who| (who, at)));
+        }
+        if let What::Request { api: METADATA, client, .. } = &event.what {
+            self.asked_metadata.extend(Who::parse(client).map(|who| (who, at)));
         }
         match &event.what {
             What::Started { who } => {

@@ -66,6 +66,11 @@ fn is_of_before(log: &Log, cut: &Cut, to: i64) -> bool {
     cut.recreated && log.end() + MARKERS < to
 }
 
+/// Whether a topic that was created again, and has no record yet, does not reach to this position: its commit was for the topic of before.
+fn is_beyond(log: &Log, from: i64) -> bool {
+    log.records.is_empty() && from > log.start && log.cuts.last().is_some_and(|cut| cut.recreated)
+}
+
 /// The cut that is reported to a reader at this position by telling it to go elsewhere, if there is one that it had not been told of.
 fn hears_of(
     reader: &mut Reader,
@@ -127,7 +132,9 @@ impl Records {
         let mut cause = match from {
             None => of.since(since).any(|noted| noted.offset.is_none()),
             // A move to the present position is not a move.
-            Some(from) => from == to || from < log.start || cut.is_some() || policy_decides,
+            Some(from) => {
+                from == to || from < log.start || is_beyond(log, from) || cut.is_some() || policy_decides
+            }
         };
         // A leader that answers that it does not know an epoch leaves no choice (L4); it does so as often as planned.
         if !cause && from.is_some() && self.undefined_epochs < undefined_epochs(plan, at) {
@@ -149,7 +156,11 @@ impl Records {
             let back = self.subscribed_since.get(&(who, place.topic.clone())).copied();
             let awake = back.map_or(awake, |back| back.max(awake));
             let knows = awake + KNOWS_TOPICS + unanswered(plan, awake, at);
-            let born_before_its_eyes = log.born_late.is_some_and(|born| born > knows);
+            // A topic that was created again since it last asked for the topics is the former one to it, where that had this partition.
+            let asked = self.asked_metadata.get(&who).copied();
+            let is_another =
+                log.cuts.iter().any(|cut| cut.recreated && asked.is_some_and(|asked| asked < cut.at));
+            let born_before_its_eyes = !is_another && log.born_late.is_some_and(|born| born > knows);
             if from.is_none() && born_before_its_eyes && to > log.start {
                 let text = format!(
                     "{place} was created under the group's eyes, and {who} began at {to} (FAILURES B4)"

@@ -210,3 +210,18 @@ fn a_wall_clock_that_jumps_changes_no_age_that_samples_tell() {
     let after = world.give(sample).lag_seconds.unwrap();
     assert_eq!((before, after), (210.0 - 0.05, 210.0 - 0.05));
 }
+
+/// Its timestamp lies a day ahead, and it was there at the first sample: it ages from that on, and how old it was is not known.
+#[test]
+fn a_record_from_the_future_ages_from_the_first_sample_that_has_it() {
+    let mut world = World::with_window(60);
+    world.end = 1;
+    let told = world.look_and_read(|_| RecordTime::At { timestamp: EPOCH + 86_400_000, error_ms: 0 });
+    assert_eq!((told.lag_seconds, told.lag_seconds_error), (Some(0.0), None));
+    for _ in 0..60 {
+        world.pass(60);
+        world.look();
+    }
+    let told = world.look();
+    assert!(told.lag_seconds.unwrap() >= 3600.0 && told.lag_seconds_error.is_none(), "{told:?}");
+}

@@ -227,7 +227,9 @@ impl Repeats {
         let key = (who, place.clone());
         let Some(it) = self.given_up.get(&key).or_else(|| self.held.get(&key)) else { return };
         let is_troubled = self.troubled.get(&who).is_some_and(|at| *at >= it.since);
-        if is_troubled || scene.options.metadata_bytes < ENOUGH_METADATA {
+        // A thread may have ended whose result is still on its way when its partition is revoked, and nothing is waited for.
+        let may_be_on_its_way = scene.options.blocking && scene.options.revoke_grace == Some(0);
+        if is_troubled || may_be_on_its_way || scene.options.metadata_bytes < ENOUGH_METADATA {
             return;
         }
         let claim = self.claim_left(it, who, place);
