@@ -238,3 +238,23 @@ async fn groups_are_listed_when_a_broker_that_cannot_be_reached_is_no_longer_one
     assert_ne!(listed[0].coordinator.0, 2);
     admin.close().await;
 }
+
+/// As a producer does that still writes to it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_created_again_at_once_is_deleted_all_the_same() -> Result<(), Error> {
+    let cluster = cluster().await;
+    let mut admin = Admin::new(config(&cluster))?;
+    admin.within(Duration::from_secs(60));
+    let before = admin.describe_topics(["returns"]).await?.remove(0).id;
+    let creates = async {
+        while cluster.create_topic("returns", 5).is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let (deleted, ()) = tokio::join!(admin.delete_topic("returns"), creates);
+    deleted?;
+    let after = admin.describe_topics(["returns"]).await?.remove(0);
+    assert!(after.id != before && after.partitions.len() == 5, "{after:?}");
+    admin.close().await;
+    Ok(())
+}

@@ -1,5 +1,7 @@
 //! `offtake topics`: lists, describes, creates and deletes topics.
 
+use std::time::Duration;
+
 use offtake_admin::{Admin, BrokerId, NewTopic, TopicDescription};
 use serde_json::json;
 
@@ -21,7 +23,7 @@ pub(crate) async fn run(common: &Common, args: Topics) -> Result<(), Failure> {
         TopicsCommand::List { internal } => list(&mut admin, internal, common.json, &mut output).await,
         TopicsCommand::Describe { topics } => describe(&mut admin, topics, common.json, &mut output).await,
         TopicsCommand::Create(create) => self::create(&mut admin, create, common.json, &mut output).await,
-        TopicsCommand::Delete { topics } => delete(&mut admin, topics, common.json, &mut output).await,
+        TopicsCommand::Delete { topics } => delete(&mut admin, limit, topics, common.json, &mut output).await,
     };
     admin.close().await;
     // Output from before a failure is printed all the same.
@@ -103,6 +105,7 @@ async fn create(admin: &mut Admin, args: Create, json: bool, output: &mut Output
 
 async fn delete(
     admin: &mut Admin,
+    limit: Duration,
     topics: Vec<String>,
     json: bool,
     output: &mut Output,
@@ -114,6 +117,10 @@ async fn delete(
             output.json(&json!({"topic": topic, "deleted": deleted.is_ok()}));
         } else if deleted.is_ok() {
             output.buffer().extend_from_slice(format!("deleted {topic}\n").as_bytes());
+        }
+        // A cluster that does not answer is waited for once, and not for each topic.
+        if deleted.is_ok() {
+            admin.within(limit);
         }
         failures.extend(deleted.err());
     }

@@ -7,6 +7,8 @@ mod plan;
 mod reset;
 mod scope;
 
+use std::time::Duration;
+
 use offtake_admin::Admin;
 use serde_json::json;
 
@@ -39,7 +41,7 @@ pub(crate) async fn run(common: &Common, args: Groups) -> Result<(), Failure> {
             return done.and(written);
         }
         GroupsCommand::List => list(&mut admin, json, &mut output).await,
-        GroupsCommand::Delete { groups } => delete(&mut admin, groups, json, &mut output).await,
+        GroupsCommand::Delete { groups } => delete(&mut admin, limit, groups, json, &mut output).await,
         GroupsCommand::Reset(reset) => reset::run(&mut admin, reset, json, &mut output).await,
     };
     admin.close().await;
@@ -67,20 +69,34 @@ async fn list(admin: &mut Admin, json: bool, output: &mut Output) -> Result<(), 
     Ok(())
 }
 
+/// How many groups are deleted within one `default.api.timeout.ms`: the coordinator of each is looked up.
+const DELETED_AT_ONCE: usize = 20;
+
 async fn delete(
     admin: &mut Admin,
-    groups: Vec<String>,
+    limit: Duration,
+    mut groups: Vec<String>,
     json: bool,
     output: &mut Output,
 ) -> Result<(), Failure> {
+    groups.sort_unstable();
+    groups.dedup();
     let mut failures = Vec::new();
-    for (group, became) in admin.delete_groups(groups).await {
-        if json {
-            output.json(&json!({"group": group, "deleted": became.is_ok()}));
-        } else if became.is_ok() {
-            output.buffer().extend_from_slice(format!("deleted {}\n", visible(&group)).as_bytes());
+    for groups in groups.chunks(DELETED_AT_ONCE) {
+        let mut any = false;
+        for (group, became) in admin.delete_groups(groups).await {
+            if json {
+                output.json(&json!({"group": group, "deleted": became.is_ok()}));
+            } else if became.is_ok() {
+                output.buffer().extend_from_slice(format!("deleted {}\n", visible(&group)).as_bytes());
+            }
+            any |= became.is_ok();
+            failures.extend(became.err());
         }
-        failures.extend(became.err());
+        // A cluster that does not answer is waited for once.
+        if any {
+            admin.within(limit);
+        }
     }
     failure::all_done(failures)
 }

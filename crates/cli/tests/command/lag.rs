@@ -122,6 +122,34 @@ async fn watching_goes_on_until_it_is_stopped_or_too_bad() {
     );
 }
 
+/// It may be as old as any: it is not known to be fine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_age_of_a_record_from_the_future_is_not_known() {
+    let at = At::start_with(&[("early", 1)]).await;
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let ahead = i64::try_from(now).unwrap() + 3_000_000;
+    at.cluster.append("early", 0, &[NewRecord::new("v").timestamp(ahead)]).unwrap();
+    assert_eq!(at.run("groups reset audit --topic early --to-earliest --execute").code, Some(0));
+    let unknown = at.run("lag --fail-at 900s");
+    assert_eq!(unknown.code, Some(1), "{unknown:?}");
+    assert!(unknown.stderr.contains("`audit` on early-0 is unknown"), "{unknown:?}");
+    let aged = at.run("lag --fail-at 1s --window 2s");
+    assert_eq!(aged.code, Some(3), "it is there since the first sample: {aged:?}");
+}
+
+/// A status that is too bad is told also if nobody reads the table to its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_ends_with_3_also_if_the_reader_has_gone() {
+    let at = At::start_with(&[("many", 1_100)]).await;
+    for partition in 0..1_100 {
+        at.cluster.append("many", partition, &[NewRecord::new("v").timestamp(1)]).unwrap();
+    }
+    assert_eq!(at.run("groups reset audit --topic many --to-earliest --execute").code, Some(0));
+    let mut child = at.command("lag --fail-at 1s --json").stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_age_that_is_not_known_is_neither_fine_nor_too_bad() {
     const PARTITIONS: i32 = 1_100;
@@ -138,6 +166,13 @@ async fn an_age_that_is_not_known_is_neither_fine_nor_too_bad() {
     let old = at.run("lag --fail-at 900s --json");
     assert_eq!(old.code, Some(3), "{}", old.stderr);
     assert!(old.stderr.contains("`audit` is too far behind on many-1050"), "{}", old.stderr);
+    for all in [
+        at.run("lag audit --json").json(),
+        at.run("groups describe audit --json").json()[0]["offsets"].as_array().unwrap().clone(),
+    ] {
+        let unknown = all.iter().filter(|row| row["lag_seconds"].is_null()).count();
+        assert_eq!((all.len(), unknown), (1_100, 0));
+    }
     at.cluster.inject(FaultRule::on(ApiKey::Fetch, Fault::Fail(TOPIC_AUTHORIZATION_FAILED)));
     let unknown = at.run("lag --fail-at 900s --json");
     assert_eq!(unknown.code, Some(1), "{}", unknown.stderr);
