@@ -100,8 +100,8 @@ pub(crate) fn size(record: &ProducerRecord<'_>) -> usize {
 /// How much of the time in which nothing was sent may be made up for: a timer may be late.
 const CREDIT: Duration = Duration::from_millis(100);
 
-/// When sending at a `rate` of records a second `began`, without the time in which there was nothing to send: what comes after that
-/// is sent no faster.
+/// When sending at a `rate` of records a second `began`, without the time in which nothing was sent, for whatever reason: what comes
+/// after that is sent no faster.
 pub(crate) fn without_pauses(rate: Option<u64>, began: Instant, sent: u64, now: Instant) -> Instant {
     let Some(rate) = rate.filter(|rate| *rate > 0) else { return began };
     let late = now.saturating_duration_since(began + after(rate, sent));

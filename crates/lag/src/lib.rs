@@ -26,7 +26,8 @@
 //! `lag_seconds` is how long the first unread record has been in its log. The samples of the log's end show between which two
 //! samples the record was appended. If that does not determine the age to 1 s or 5 %, whichever is greater, its timestamp is
 //! read, for a limited number of partitions per round, and used as far as it is consistent with the samples. `lag_seconds_error`
-//! is the remaining maximum error. Timestamps are compared with this machine's clock, whose own error is not included.
+//! is the remaining maximum error. Timestamps are compared with this machine's clock, whose own error is not included. There is no
+//! error where a timestamp lies more than 10 s in the future and nothing else says when the record arrived: it is at least that old.
 //!
 //! # Bytes
 //!

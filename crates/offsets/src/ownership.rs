@@ -278,7 +278,7 @@ impl Offsets {
         }
         let next = state.rewound.filter(|to| to.offset < next.offset).unwrap_or(next);
         if state.finished.is_none_or(|done| done.offset <= next.offset) {
-            state.finished = Some(next);
+            (state.finished, state.is_given_up) = (Some(next), false);
             self.update_uncommitted(partition);
             self.mark_changed();
         }
@@ -289,7 +289,10 @@ impl Offsets {
     /// them, once the commits that were made of them before are answered.
     pub fn leave_uncommitted(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {
-            self.uncommitted.remove(partition);
+            if let Some(state) = self.partitions.get_mut(partition) {
+                state.is_given_up = true;
+            }
+            self.update_uncommitted(partition);
         }
     }
 

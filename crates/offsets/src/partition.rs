@@ -27,6 +27,8 @@ pub(crate) struct Partition {
     pub(crate) phase: Phase,
     /// All records before it are finished: the position that may be committed.
     pub(crate) finished: Option<Position>,
+    /// Whether it is about to be unassigned: what is finished so far is in no later commit.
+    pub(crate) is_given_up: bool,
     /// The position after a move back, until the caller has confirmed the move: nothing beyond it is
     /// finished.
     pub(crate) rewound: Option<Position>,
@@ -133,6 +135,7 @@ impl Partition {
             first_seek_of_log: 0,
             phase: Phase::Stopped,
             finished: None,
+            is_given_up: false,
             rewound: None,
             rewinds: 0,
             committed: None,
@@ -248,6 +251,7 @@ impl Partition {
     /// Whether the finished position is not committed.
     pub(crate) fn is_uncommitted(&self) -> bool {
         match (self.finished, self.committed) {
+            _ if self.is_given_up => false,
             (None, _) => false,
             (Some(_), None) => true,
             (Some(done), Some(had)) => {

@@ -147,7 +147,7 @@ async fn announced<T>(begin: impl Future<Output = T>, topics: &[String], limit: 
             let what = if topics.len() == 1 { "topic" } else { "topics" };
             let topics = topics.join(", ");
             tracing::warn!(
-                "no broker has returned metadata of {what} {topics} yet; waiting up to {limit:?} (default.api.timeout.ms)"
+                "the brokers have not answered all questions about {what} {topics} yet; waiting up to {limit:?} (default.api.timeout.ms)"
             );
             begin.await
         }

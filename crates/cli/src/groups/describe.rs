@@ -40,7 +40,7 @@ async fn described(
 ) -> Result<(), Failure> {
     let group = collector.admin().describe_group(group).await?;
     let report = lag::first_round(collector, limit).await?;
-    let report = lag::with_ages(collector, report, 1).await?;
+    let report = lag::with_ages(collector, report, limit, Some(limit)).await?;
     let behind = report.groups.into_iter().next().unwrap_or_default();
     let is_unknown = behind.partitions.is_empty() && !report.failures.is_empty();
     if json {

@@ -104,7 +104,12 @@ async fn once(
         }
     }
     let checks_ages = matches!(args.fail_at, Some(FailAt::Seconds(_)));
-    report = with_ages(collector, report, if checks_ages { MAX_FRUITLESS_ROUNDS } else { 1 }).await?;
+    if checks_ages {
+        report = with_ages(collector, report, limit, None).await?;
+    } else if args.window.is_none() && !needs_status {
+        // Another round beside the samples of a window would be one more of them.
+        report = with_ages(collector, report, limit, Some(limit)).await?;
+    }
     let printed = print(&report, json, None, output).and_then(|()| Ok(output.flush()?));
     // What is too bad is told also if nobody reads the table to its end.
     check_fail_at(&report, args.fail_at)?;
@@ -117,20 +122,23 @@ async fn once(
 /// The number of consecutive rounds after which no further ages are expected.
 const MAX_FRUITLESS_ROUNDS: u32 = 3;
 
-/// Makes more rounds until the age of each lag is known, or this many in a row make no more of them known: one round reads a
-/// limited number of timestamps.
+/// Makes more rounds until the age of each lag is known, or no more become known: one round reads a limited number of timestamps.
+/// Where they need not be known, no round begins after `within`, and one that brings none is the last.
 pub(crate) async fn with_ages(
     collector: &mut Collector,
     mut report: Report,
-    most_fruitless: u32,
+    limit: Duration,
+    within: Option<Duration>,
 ) -> Result<Report, Failure> {
+    let began = now();
+    let most_fruitless = if within.is_some() { 1 } else { MAX_FRUITLESS_ROUNDS };
     let mut fewest = without_age(&report).count();
     let mut fruitless = 0;
-    while fewest > 0 && fruitless < most_fruitless {
+    while fewest > 0 && fruitless < most_fruitless && within.is_none_or(|within| now() - began < within) {
         if fruitless > 0 {
             wait(AGAIN).await;
         }
-        report = collector.round().await?;
+        report = first_round(collector, limit).await?;
         let unknown = without_age(&report).count();
         fruitless = if unknown < fewest { 0 } else { fruitless.saturating_add(1) };
         fewest = fewest.min(unknown);
@@ -183,11 +191,11 @@ async fn watch(
             }
             None => print(&report, json, Some(&sparklines), output).and_then(|()| Ok(output.flush()?)),
         };
-        check_fail_at(&report, args.fail_at)?;
-        shown?;
         if screen.is_none() {
             report.failures.iter().for_each(|failure| say(format_args!("offtake: {}", visible(failure))));
         }
+        check_fail_at(&report, args.fail_at)?;
+        shown?;
         wait_until(next).await;
         report = collector.round().await?;
     }

@@ -402,10 +402,8 @@ fn a_topic_that_is_waited_for_is_named_meanwhile() {
         silent.local_addr().unwrap()
     )));
     assert_eq!(read.code, Some(1), "{read:?}");
-    let waiting = read
-        .stderr
-        .lines()
-        .position(|line| line.contains("metadata of topic orders yet; waiting up to 2.5s"));
+    let waiting =
+        read.stderr.lines().position(|line| line.contains("about topic orders yet; waiting up to 2.5s"));
     assert!(waiting.is_some_and(|line| line + 1 < read.stderr.lines().count()), "{read:?}");
 }
 

@@ -23,6 +23,9 @@ pub(super) struct Age {
 /// The acceptable error of an age: this many seconds, or this share of it.
 const GOOD_ENOUGH: (f64, f64) = (1.0, 0.05);
 
+/// Where nothing but the timestamp says when a record arrived, it may be this far ahead of this machine's clock, in milliseconds.
+const CLOCKS_DIFFER: f64 = 10_000.0;
+
 impl Age {
     const NOTHING_UNREAD: Self = Self { seconds: 0.0, error: Some(0.0) };
 
@@ -69,6 +72,7 @@ impl Clock {
         let error = match after {
             _ if off <= 1000.0 => Some(error + off),
             Some(after) => Some(before - after),
+            None if off <= CLOCKS_DIFFER => Some(error + off),
             None => None,
         };
         self.since(within, error)

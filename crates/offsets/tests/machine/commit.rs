@@ -154,7 +154,11 @@ fn finished_offsets_are_committed_as_the_member_that_finished_them() {
 fn what_is_given_up_is_in_no_later_commit_of_what_is_finished() {
     let (mut sim, token) = Sim::flowing(|_| {});
     sim.offsets.mark_finished(&orders(0), token, at(15, 4)).unwrap();
+    let by_hand = sim.commit_at(token, 14);
     sim.offsets.leave_uncommitted(&[orders(0)]);
+    let commit = sim.transmit();
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(14), ok(by_hand)]);
     let id = sim.commit(Commit::Finished);
     assert_eq!(sim.events(), [done(id, [])]);
     sim.offsets.mark_finished(&orders(0), token, at(16, 4)).unwrap();

@@ -184,7 +184,9 @@ impl Topics {
         if let Some(topic) = self.all.get_mut(waiting.topic.0) {
             self.has_news |= topic.state.is_some() || mem::take(&mut topic.is_forgotten);
             self.awaited.insert(waiting.name.clone());
-            topic.waiting.push_back(waiting);
+            // One that waited for memory before may have been sent earlier than those that are here.
+            let place = topic.waiting.partition_point(|other| other.number < waiting.number);
+            topic.waiting.insert(place, waiting);
         }
     }
 

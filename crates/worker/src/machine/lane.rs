@@ -28,6 +28,8 @@ pub(crate) struct Entry<R> {
     pub(crate) failures: u32,
     /// Whether a batch of several was called poison that it was in.
     pub(crate) is_suspect: bool,
+    /// Whether an attempt at it ended here without success.
+    pub(crate) has_failed: bool,
     /// How often in a row it was returned without an attempt.
     pub(crate) untried: u32,
     /// The number of attempts before it was written to this partition.
@@ -45,11 +47,6 @@ impl<R> Entry<R> {
     /// The number of attempts in all that failed and count.
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts_before.saturating_add(self.failures)
-    }
-
-    /// Whether an attempt at it ended here without success.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.queued_since.is_none() && (self.first_failure.is_some() || self.untried > 0)
     }
 
     /// Whether its next attempt is its last one, of this number in all.

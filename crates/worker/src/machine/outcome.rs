@@ -261,6 +261,7 @@ impl<R: Clone> Machine<R> {
             .collect();
         let first = Arc::new(FirstFailure { reason: reason.clone(), at_ms: now_ms });
         for entry in lane.records.iter_mut().take(records) {
+            entry.has_failed = true;
             if weight != Weight::Nothing {
                 entry.first_failure.get_or_insert_with(|| Arc::clone(&first));
             }

@@ -171,6 +171,7 @@ impl<R> Partition<R> {
             bytes: item.bytes,
             queued_since: Some(received),
             failures: 0,
+            has_failed: false,
             untried: 0,
             attempts_before: item.before.attempts,
             first_failure: item.before.first_failure,
@@ -338,7 +339,7 @@ impl<R> Partition<R> {
     /// The number of its records that have failed and are not finished.
     pub(crate) fn count_failed_unfinished(&self) -> u64 {
         let lanes = self.lanes.iter();
-        lanes.map(|(_, lane)| lane.records.iter().filter(|entry| entry.has_failed()).count() as u64).sum()
+        lanes.map(|(_, lane)| lane.records.iter().filter(|entry| entry.has_failed).count() as u64).sum()
     }
 
     fn count_unwritten(&self) -> usize {

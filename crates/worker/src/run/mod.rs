@@ -293,6 +293,8 @@ impl Runner {
                 }
                 Action::SetPaused { partitions, is_paused } => self.set_paused(partitions, is_paused),
                 Action::Seek { seek, partition, to } => self.seeks.push((seek, partition, to)),
+                // Its record would not be committed any more.
+                Action::Write { .. } if matches!(self.stage, Stage::Over { .. }) => {}
                 Action::Write { letter, record } => {
                     let (Some(form), Some(letters)) = (&self.form, &mut self.letters) else { continue };
                     match form.output(&letter.letter, &record) {
