@@ -8,7 +8,7 @@ use std::process::{ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
@@ -20,6 +20,8 @@ use crate::record::RecordSpec;
 
 /// The longest that one command may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How long brokers may take to hear of a topic that one of them has created.
+const HEARD_OF: Duration = Duration::from_secs(20);
 
 /// A `java` that starts fast and stays small, with all jars of a version on its class path.
 pub(crate) fn jvm(home: &Path, heap: &str) -> Command {
@@ -320,9 +322,19 @@ impl JavaTool {
         self.ask("alter_broker", json!({ "broker": broker, "configs": configs }));
     }
 
-    /// `topic`, `topic_id`, `partitions`: `{partition, leader, replicas, isr}` each.
+    /// `topic`, `topic_id`, `partitions`: `{partition, leader, replicas, isr}` each. The topic must exist; the broker that is asked may
+    /// not have heard of it yet.
     pub fn describe_topic(&self, topic: &str) -> Value {
-        self.ask("describe_topic", json!({ "topic": topic }))
+        let began = Instant::now();
+        loop {
+            match self.call("describe_topic", json!({ "topic": topic })) {
+                Ok((_, described)) => return described,
+                Err(why) if why.contains("UnknownTopicOrPartition") && began.elapsed() < HEARD_OF => {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                Err(why) => panic!("java describe_topic {topic}: {why}"),
+            }
+        }
     }
 
     /// The node id of a partition's leader.

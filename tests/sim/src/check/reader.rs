@@ -149,9 +149,9 @@ impl Reader {
         recreated < self.told && !is_the_same_to_it
     }
 
-    /// Whether it may have reached this offset from where it was told to go, as no visible record lies in between.
+    /// Whether it may have reached this offset, which it commits, from where it was told to go, as no visible record lies in between.
     pub(super) fn may_have_passed_to(
-        &self,
+        &mut self,
         offset: i64,
         ledger: &Ledger,
         log: &Log,
@@ -159,7 +159,10 @@ impl Reader {
     ) -> bool {
         let used = self.stands.iter().map(|(_, used)| *used).min().unwrap_or(0);
         let hole = |from: i64| ledger.first_unskippable(log, (from, offset), log.cuts.len(), read_committed);
-        self.moves.iter().skip(used).any(|step| step.to <= offset && hole(step.to).is_none())
+        let passes = |step: &&Move| step.to <= offset && hole(step.to).is_none();
+        let passed = self.moves.iter().skip(used).filter(passes).map(|step| step.incarnation).max();
+        self.has_committed = self.has_committed.max(passed.unwrap_or(0));
+        passed.is_some()
     }
 
     /// It commits this offset.

@@ -66,6 +66,9 @@ fn is_of_before(log: &Log, cut: &Cut, to: i64) -> bool {
     cut.recreated && log.end() + MARKERS < to
 }
 
+/// The reason of a reset to which an offset led that the log does not have.
+const OUT_OF_RANGE: &str = "the offset is out of range";
+
 /// Whether a topic that was created again, and has no record yet, does not reach to this position: its commit was for the topic of before.
 fn is_beyond(log: &Log, from: i64) -> bool {
     log.records.is_empty() && from > log.start && log.cuts.last().is_some_and(|cut| cut.recreated)
@@ -133,7 +136,11 @@ impl Records {
             None => of.since(since).any(|noted| noted.offset.is_none()),
             // A move to the present position is not a move.
             Some(from) => {
-                from == to || from < log.start || is_beyond(log, from) || cut.is_some() || policy_decides
+                from == to
+                    || from < log.start
+                    || (reason == OUT_OF_RANGE && is_beyond(log, from))
+                    || cut.is_some()
+                    || policy_decides
             }
         };
         // A leader that answers that it does not know an epoch leaves no choice (L4); it does so as often as planned.
