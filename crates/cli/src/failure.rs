@@ -37,6 +37,11 @@ pub(crate) fn all_done(mut failures: Vec<offtake::Error>) -> Result<(), Failure>
     Err(last.into())
 }
 
+/// Whether a broker has said something, be it no.
+pub(crate) fn is_answered<T>(result: &Result<T, offtake::Error>) -> bool {
+    result.as_ref().map_or_else(|error| error.code().is_some(), |_| true)
+}
+
 impl Failure {
     pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self::Failed(message.into())

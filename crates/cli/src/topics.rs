@@ -119,7 +119,7 @@ async fn delete(
             output.buffer().extend_from_slice(format!("deleted {topic}\n").as_bytes());
         }
         // A cluster that does not answer is waited for once, and not for each topic.
-        if deleted.is_ok() {
+        if failure::is_answered(&deleted) {
             admin.within(limit);
         }
         failures.extend(deleted.err());

@@ -247,7 +247,7 @@ impl Engine {
                         .with_code(topic.error),
                 ),
                 ErrorCode::UnknownTopicOrPartition => {
-                    accumulator.topic_is_missing(name);
+                    accumulator.topic_is_missing(now, name);
                     continue;
                 }
                 _ => continue,

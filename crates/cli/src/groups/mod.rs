@@ -69,26 +69,34 @@ async fn list(admin: &mut Admin, json: bool, output: &mut Output) -> Result<(), 
     Ok(())
 }
 
-/// How many groups are deleted within one `default.api.timeout.ms`, more in as much more time: the coordinator of each is looked up.
+/// How many groups are deleted within one `default.api.timeout.ms`: the coordinator of each is looked up.
 const DELETED_AT_ONCE: usize = 20;
 
 async fn delete(
     admin: &mut Admin,
     limit: Duration,
-    groups: Vec<String>,
+    mut groups: Vec<String>,
     json: bool,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let times = u32::try_from(groups.len().div_ceil(DELETED_AT_ONCE)).unwrap_or(u32::MAX);
-    admin.within(limit.saturating_mul(times));
+    groups.sort_unstable();
+    groups.dedup();
     let mut failures = Vec::new();
-    for (group, became) in admin.delete_groups(groups).await {
-        if json {
-            output.json(&json!({"group": group, "deleted": became.is_ok()}));
-        } else if became.is_ok() {
-            output.buffer().extend_from_slice(format!("deleted {}\n", visible(&group)).as_bytes());
+    for groups in groups.chunks(DELETED_AT_ONCE) {
+        let mut any = false;
+        for (group, became) in admin.delete_groups(groups).await {
+            if json {
+                output.json(&json!({"group": group, "deleted": became.is_ok()}));
+            } else if became.is_ok() {
+                output.buffer().extend_from_slice(format!("deleted {}\n", visible(&group)).as_bytes());
+            }
+            any |= failure::is_answered(&became);
+            failures.extend(became.err());
         }
-        failures.extend(became.err());
+        // A cluster that does not answer is waited for once.
+        if any {
+            admin.within(limit);
+        }
     }
     failure::all_done(failures)
 }

@@ -123,7 +123,8 @@ async fn once(
 const MAX_FRUITLESS_ROUNDS: u32 = 3;
 
 /// Makes more rounds until the age of each lag is known, or no more become known: one round reads a limited number of timestamps.
-/// Where they need not be known, no round begins after `within`, and one that brings none is the last.
+/// Where they need not be known, no more rounds begin after `within`, and one that brings none is the last. A failure that may be
+/// transient is waited out for `limit` in all.
 pub(crate) async fn with_ages(
     collector: &mut Collector,
     mut report: Report,
@@ -138,7 +139,7 @@ pub(crate) async fn with_ages(
         if fruitless > 0 {
             wait(AGAIN).await;
         }
-        report = first_round(collector, limit).await?;
+        report = first_round(collector, limit.saturating_sub(now() - began)).await?;
         let unknown = without_age(&report).count();
         fruitless = if unknown < fewest { 0 } else { fruitless.saturating_add(1) };
         fewest = fewest.min(unknown);

@@ -164,8 +164,10 @@ impl Accumulator {
     }
 
     /// Notes that the metadata has no such topic. It may be created yet.
-    pub(crate) fn topic_is_missing(&mut self, topic: &Topic) {
+    pub(crate) fn topic_is_missing(&mut self, now: Instant, topic: &Topic) {
         self.topics.note_missing(topic);
+        // Its records that wait for memory go before those that are sent from now on.
+        self.place_waiting(now);
     }
 
     /// Takes the flag that topics are new, or that their metadata has to be fetched again.

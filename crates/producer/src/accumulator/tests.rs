@@ -223,7 +223,7 @@ fn a_topic_that_was_refused_and_is_missing_now_is_waited_for() {
     let mut first = bench.send(b"1");
     bench.shared.lock().learn_topic(bench.now, &Topic::from("orders"), TopicState::Refused(refused));
     assert_eq!(bench.poll_error(&mut first), ErrorKind::Authorization);
-    bench.shared.lock().topic_is_missing(&Topic::from("orders"));
+    bench.shared.lock().topic_is_missing(bench.now, &Topic::from("orders"));
     let mut second = bench.send(b"2");
     assert!(bench.poll(&mut second).is_pending());
 }

@@ -293,7 +293,7 @@ impl Runner {
                 }
                 Action::SetPaused { partitions, is_paused } => self.set_paused(partitions, is_paused),
                 Action::Seek { seek, partition, to } => self.seeks.push((seek, partition, to)),
-                // Its record would not be committed any more.
+                // Its record may not be committed any more: the next owner writes it.
                 Action::Write { .. } if matches!(self.stage, Stage::Over { .. }) => {}
                 Action::Write { letter, record } => {
                     let (Some(form), Some(letters)) = (&self.form, &mut self.letters) else { continue };
