@@ -27,7 +27,8 @@ use crate::{
 
 /// A member cannot learn its start position before it sends this.
 const OFFSET_FETCH: i16 = 9;
-const METADATA: i16 = 3;
+/// What tells which topics there are.
+pub(super) const METADATA: i16 = 3;
 /// What only leaders are asked: Fetch, ListOffsets and OffsetForLeaderEpoch. Before its first such request a member may not have seen the
 /// metadata, and so not know which topic has a name.
 const OF_LEADERS: [i16; 3] = [1, 2, 23];

@@ -7,7 +7,7 @@ use super::{
     Complaints,
     ledger::{Cut, Log},
     reader::Reader,
-    records::{KNOWS_TOPICS, Records, Scene, most_partitions},
+    records::{KNOWS_TOPICS, METADATA, Records, Scene, most_partitions},
 };
 use crate::{
     clock::ms,
@@ -31,7 +31,6 @@ fn undefined_epochs(plan: &Plan, at: Duration) -> u32 {
 /// How long a member that asks for the topics at `awake` may wait, as Metadata requests of this time are not answered, or refused: for
 /// each, until it is given up (`request.timeout.ms`) and asked again.
 fn unanswered(plan: &Plan, awake: Duration, until: Duration) -> Duration {
-    const METADATA: i16 = 3;
     const GIVEN_UP: Duration = Duration::from_secs(11);
     const REFUSED: Duration = Duration::from_millis(1_300);
     let struck = plan.faults.iter().filter(|fault| ms(fault.at) <= until);
