@@ -1,9 +1,9 @@
 //! A process that runs out of file descriptors, and gets them back.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use offtake_tests::{Offtake, Running, guarded, unique};
+use offtake_tests::{Offtake, Proxy, Running, guarded, unique};
 
 use crate::flow::{PATIENCE, Production, all_of, member, printed, wait_for_all};
 
@@ -15,6 +15,21 @@ fn limit(of: &Running, descriptors: u32) {
     let limit = format!("--nofile={descriptors}:");
     let done = Command::new("prlimit").args(["--pid", &of.id().to_string(), &limit]).status();
     assert!(done.unwrap().success(), "prlimit of util-linux");
+}
+
+/// Waits until the member prints nothing for a second. A connection that the proxy had not accepted yet when the others
+/// were cut is cut too, and what was read before that may still be on its way through the pipe.
+fn wait_until_silent(member: &Running, proxy: &Proxy) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        proxy.cut_all();
+        let read = member.stdout().len();
+        std::thread::sleep(Duration::from_secs(1));
+        if member.stdout().len() == read {
+            return;
+        }
+        assert!(Instant::now() < deadline, "it still reads: {:#?}", member.stderr().all());
+    }
 }
 
 #[test]
@@ -30,6 +45,7 @@ fn p6_without_descriptors_a_member_waits_and_says_so_and_it_reads_on_with_some()
     proxy.cut_all();
     let said = |line: &String| line.contains("Too many open files");
     assert!(member.stderr().wait_for(PATIENCE, said).is_some(), "{:#?}", member.stderr().all());
+    wait_until_silent(&member, proxy);
     let (read, cpu, lines) = (member.stdout().len(), member.cpu_time(), member.stderr().len());
     std::thread::sleep(SPAN);
     let (cpu, lines) = (member.cpu_time() - cpu, member.stderr().len() - lines);
