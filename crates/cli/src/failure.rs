@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use offtake::config::ConfigError;
+use offtake::{ErrorKind, config::ConfigError};
 
 use crate::text::table::visible;
 
@@ -37,9 +37,15 @@ pub(crate) fn all_done(mut failures: Vec<offtake::Error>) -> Result<(), Failure>
     Err(last.into())
 }
 
-/// Whether a broker has said something, be it no.
-pub(crate) fn is_answered<T>(result: &Result<T, offtake::Error>) -> bool {
-    result.as_ref().map_or_else(|error| error.code().is_some(), |_| true)
+/// Whether it was tried for all of the time that it had, be it that nobody answered or that all answers asked for patience.
+pub(crate) fn took_too_long<T>(result: &Result<T, offtake::Error>) -> bool {
+    matches!(result.as_ref().map_err(offtake::Error::kind), Err(ErrorKind::Timeout | ErrorKind::Unreachable))
+}
+
+/// The failure of what was left alone after something had taken too long. `what` is the subject of the sentence.
+pub(crate) fn left_alone(what: &str) -> offtake::Error {
+    let message = format!("{what} was left alone: what came before took all of default.api.timeout.ms");
+    offtake::Error::new(ErrorKind::Timeout, message)
 }
 
 impl Failure {

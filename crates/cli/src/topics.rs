@@ -111,18 +111,22 @@ async fn delete(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let mut failures = Vec::new();
+    // What does not come to an end is waited for once, and not for each topic.
+    let mut goes_on = true;
     for topic in topics {
-        let deleted = admin.delete_topic(&topic).await;
+        let deleted = match goes_on {
+            true => admin.delete_topic(&topic).await,
+            false => Err(failure::left_alone(&format!("topic `{topic}`"))),
+        };
         if json {
             output.json(&json!({"topic": topic, "deleted": deleted.is_ok()}));
         } else if deleted.is_ok() {
             output.buffer().extend_from_slice(format!("deleted {topic}\n").as_bytes());
         }
-        // A cluster that does not answer is waited for once, and not for each topic.
-        if failure::is_answered(&deleted) {
-            admin.within(limit);
-        }
+        output.flush()?;
+        goes_on &= !failure::took_too_long(&deleted);
         failures.extend(deleted.err());
+        admin.within(limit);
     }
     failure::all_done(failures)
 }

@@ -134,6 +134,15 @@ fn port_of(state: &State, broker: i32) -> Option<u16> {
     state.model.brokers().find(|(id, ..)| *id == broker).map(|(_, _, port, _)| port)
 }
 
+/// Lets a broker listen at this port from now on, or at the next that no other broker has: as random ports are drawn for
+/// each by itself, two may be the same, and what one broker is asked would be answered by another.
+fn move_broker(state: &mut State, now: Instant, broker: i32, port: u16) {
+    let taken =
+        |state: &State, port: u16| state.model.brokers().any(|(id, _, used, _)| id != broker && used == port);
+    let free = (port..=u16::MAX).find(|port| !taken(state, *port)).unwrap_or(port);
+    state.model.readdress(now, broker, "localhost", free);
+}
+
 /// How to end a fault.
 enum End {
     Release(RuleId),
@@ -151,7 +160,7 @@ impl End {
             Self::Resume(broker) => state.model.resume(now, broker),
             Self::Restart(broker) => state.model.restart(now, broker),
             Self::Comeback(broker, port) => {
-                state.model.readdress(now, broker, "localhost", port);
+                move_broker(state, now, broker, port);
                 state.model.restart(now, broker);
             }
             Self::Thaw(member) => {
@@ -228,7 +237,7 @@ impl Strike<'_> {
                 let rule = arm(state, class, api, Does::HoldRequest, 1)?;
                 return Some((ms(lasts), End::Release(rule)));
             }
-            FaultKind::Readdress { broker, port } => state.model.readdress(now, broker, "localhost", port),
+            FaultKind::Readdress { broker, port } => move_broker(state, now, broker, port),
             FaultKind::Comeback { broker, lasts, port } => {
                 state.model.crash(now, broker);
                 return Some((ms(lasts), End::Comeback(broker, port)));

@@ -39,8 +39,9 @@ async fn described(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let group = collector.admin().describe_group(group).await?;
-    let report = lag::first_round(collector, limit).await?;
-    let report = lag::with_ages(collector, report, limit, Some(limit)).await?;
+    let mut patience = limit;
+    let report = lag::patient_round(collector, &mut patience).await?;
+    let report = lag::with_ages(collector, report, &mut patience, Some(limit)).await?;
     let behind = report.groups.into_iter().next().unwrap_or_default();
     let is_unknown = behind.partitions.is_empty() && !report.failures.is_empty();
     if json {

@@ -82,21 +82,27 @@ async fn delete(
     groups.sort_unstable();
     groups.dedup();
     let mut failures = Vec::new();
+    // What does not come to an end is waited for once.
+    let mut goes_on = true;
     for groups in groups.chunks(DELETED_AT_ONCE) {
-        let mut any = false;
-        for (group, became) in admin.delete_groups(groups).await {
+        let left_alone =
+            |group: &String| (group.clone(), Err(failure::left_alone(&format!("group `{group}`"))));
+        let all = match goes_on {
+            true => admin.delete_groups(groups).await,
+            false => groups.iter().map(left_alone).collect(),
+        };
+        goes_on = false;
+        for (group, became) in all {
             if json {
                 output.json(&json!({"group": group, "deleted": became.is_ok()}));
             } else if became.is_ok() {
                 output.buffer().extend_from_slice(format!("deleted {}\n", visible(&group)).as_bytes());
             }
-            any |= failure::is_answered(&became);
+            goes_on |= !failure::took_too_long(&became);
             failures.extend(became.err());
         }
-        // A cluster that does not answer is waited for once.
-        if any {
-            admin.within(limit);
-        }
+        output.flush()?;
+        admin.within(limit);
     }
     failure::all_done(failures)
 }

@@ -74,14 +74,23 @@ fn collector(client: ClientConfig, args: &Lag) -> Result<Collector, Failure> {
     Ok(Collector::new(Admin::new(client)?, config))
 }
 
-/// Makes a round, and further ones while a failure may be transient.
-pub(crate) async fn first_round(collector: &mut Collector, limit: Duration) -> Result<Report, Failure> {
-    let began = now();
+/// Makes a round, and further ones while a failure may be transient and `patience` is left. Each that fails takes its time from it.
+pub(crate) async fn patient_round(
+    collector: &mut Collector,
+    patience: &mut Duration,
+) -> Result<Report, Failure> {
+    let mut began = now();
     loop {
         let report = collector.round().await?;
-        if !collector.may_pass() || now() - began >= limit {
+        if !collector.may_pass() {
             return Ok(report);
         }
+        let ended = now();
+        *patience = patience.saturating_sub(ended - began);
+        if patience.is_zero() {
+            return Ok(report);
+        }
+        began = ended;
         wait(AGAIN).await;
     }
 }
@@ -93,7 +102,8 @@ async fn once(
     json: bool,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let mut report = first_round(collector, limit).await?;
+    let mut patience = limit;
+    let mut report = patient_round(collector, &mut patience).await?;
     let needs_status = matches!(args.fail_at, Some(FailAt::Status(_)));
     if let Some(window) = args.window.or(needs_status.then_some(WINDOW)) {
         let began = now();
@@ -105,10 +115,10 @@ async fn once(
     }
     let checks_ages = matches!(args.fail_at, Some(FailAt::Seconds(_)));
     if checks_ages {
-        report = with_ages(collector, report, limit, None).await?;
+        report = with_ages(collector, report, &mut patience, None).await?;
     } else if args.window.is_none() && !needs_status {
         // Another round beside the samples of a window would be one more of them.
-        report = with_ages(collector, report, limit, Some(limit)).await?;
+        report = with_ages(collector, report, &mut patience, Some(limit)).await?;
     }
     let printed = print(&report, json, None, output).and_then(|()| Ok(output.flush()?));
     // What is too bad is told also if nobody reads the table to its end.
@@ -124,11 +134,11 @@ const MAX_FRUITLESS_ROUNDS: u32 = 3;
 
 /// Makes more rounds until the age of each lag is known, or no more become known: one round reads a limited number of timestamps.
 /// Where they need not be known, no more rounds begin after `within`, and one that brings none is the last. A failure that may be
-/// transient is waited out for `limit` in all.
+/// transient is waited out for what is left of `patience`.
 pub(crate) async fn with_ages(
     collector: &mut Collector,
     mut report: Report,
-    limit: Duration,
+    patience: &mut Duration,
     within: Option<Duration>,
 ) -> Result<Report, Failure> {
     let began = now();
@@ -139,7 +149,7 @@ pub(crate) async fn with_ages(
         if fruitless > 0 {
             wait(AGAIN).await;
         }
-        report = first_round(collector, limit.saturating_sub(now() - began)).await?;
+        report = patient_round(collector, patience).await?;
         let unknown = without_age(&report).count();
         fruitless = if unknown < fewest { 0 } else { fruitless.saturating_add(1) };
         fewest = fewest.min(unknown);
@@ -179,7 +189,8 @@ async fn watch(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let mut sparklines = Sparklines::default();
-    let mut report = first_round(collector, limit).await?;
+    let mut patience = limit;
+    let mut report = patient_round(collector, &mut patience).await?;
     check_groups_exist(&report, &args.groups)?;
     let screen = (output.is_terminal() && !json).then(screen::Screen::open).transpose()?;
     loop {

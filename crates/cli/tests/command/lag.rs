@@ -12,7 +12,12 @@ use super::operator::At;
 
 /// `orders` with ten records in each of two partitions, two minutes old; `audit` has read seven of them.
 async fn behind() -> At {
-    let at = At::start_with(&[("orders", 2), ("other", 1)]).await;
+    behind_on(1).await
+}
+
+/// The same with this many brokers.
+async fn behind_on(brokers: i32) -> At {
+    let at = At::start_of(brokers, &[("orders", 2), ("other", 1)]).await;
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
     let stamped = i64::try_from(now).unwrap() - 120_000;
     for partition in 0..2 {
@@ -94,6 +99,30 @@ async fn a_group_that_is_not_there_and_a_part_that_cannot_be_asked_are_failures(
     assert!(refused.stderr.contains("an ACL of the cluster forbids it"), "{refused:?}");
     let row: Value = serde_json::from_str(refused.stdout.lines().next().unwrap()).unwrap();
     assert_eq!((&row["committed"], &row["end"], &row["lag"]), (&json!(3), &Value::Null, &Value::Null));
+}
+
+/// One broker does not list its groups, and an age cannot be known: neither is a reason to wait a second time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_that_stays_is_waited_out_once_though_ages_are_unknown() {
+    const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
+    const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
+    let at = behind_on(3).await;
+    at.cluster.inject(FaultRule::on(ApiKey::Fetch, Fault::Fail(TOPIC_AUTHORIZATION_FAILED)));
+    let mut seen = 0;
+    for broker in 1..=3 {
+        let fails =
+            FaultRule::on(ApiKey::ListGroups, Fault::Fail(COORDINATOR_LOAD_IN_PROGRESS)).broker(broker);
+        let rule = at.cluster.inject(fails);
+        let lag = at.run("lag --json -X default.api.timeout.ms=2000");
+        let rounds = at.cluster.hits(rule);
+        at.cluster.withdraw(rule);
+        assert_eq!(lag.code, Some(1), "{lag:?}");
+        assert!(lag.stderr.contains("COORDINATOR_LOAD_IN_PROGRESS"), "{lag:?}");
+        assert!((2..=13).contains(&rounds), "{rounds} rounds with pauses of 200 ms in 2 s");
+        let row = |line: &str| serde_json::from_str::<Value>(line).unwrap();
+        seen += lag.stdout.lines().map(row).filter(|row| row["group"] == "audit").count();
+    }
+    assert_eq!(seen, 2, "by the brokers that answered");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -29,7 +29,12 @@ impl At {
 
     /// A cluster with these empty topics; its clock agrees with this machine's.
     pub(crate) async fn start_with(topics: &[(&str, i32)]) -> Self {
-        let cluster = today().await;
+        Self::start_of(1, topics).await
+    }
+
+    /// The same with this many brokers.
+    pub(crate) async fn start_of(brokers: i32, topics: &[(&str, i32)]) -> Self {
+        let cluster = today(brokers).await;
         for (topic, partitions) in topics {
             cluster.create_topic(topic, *partitions).unwrap();
         }
@@ -55,8 +60,9 @@ impl At {
 }
 
 /// A cluster whose wall clock agrees with this machine's: it rejects records from the future.
-async fn today() -> Cluster {
+async fn today(brokers: i32) -> Cluster {
     let mut config = Config::default();
+    config.brokers = brokers;
     config.wall_ms = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis().try_into().unwrap();
     Cluster::builder().config(config).start().await.unwrap()
 }
@@ -171,7 +177,7 @@ async fn a_measurement_moves_no_group() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_records_of_a_produce_benchmark_are_in_the_topic() {
-    let at = At { cluster: today().await };
+    let at = At { cluster: today(1).await };
     at.cluster.create_topic("load", 3).unwrap();
     let mut written = 0;
     for (more, records, size) in
@@ -378,6 +384,40 @@ async fn existing_topics_are_deleted_though_another_does_not_exist() {
     let deleted = at.run("topics delete a nosuch b -X default.api.timeout.ms=2000");
     assert_eq!((deleted.code, deleted.stdout.as_str()), (Some(1), "deleted a\ndeleted b\n"), "{deleted:?}");
     assert!(deleted.stderr.lines().last().unwrap().contains("nosuch"), "{deleted:?}");
+}
+
+/// And the others are left alone, rather than asked for in no time at all, which might delete them all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_controller_that_asks_for_patience_is_waited_for_once_and_not_for_each_topic() {
+    const NOT_CONTROLLER: i16 = 41;
+    let at = At::start_with(&[("a", 1), ("b", 1), ("c", 1)]).await;
+    let rule = at.cluster.inject(FaultRule::on(ApiKey::DeleteTopics, Fault::Fail(NOT_CONTROLLER)));
+    let deleted = at.run("topics delete a b c --json -X default.api.timeout.ms=1000");
+    let lines: Vec<_> = deleted.stderr.lines().collect();
+    assert_eq!((deleted.code, lines.len()), (Some(1), 3), "{deleted:?}");
+    assert!(lines[0].contains("topic `a`") && lines[0].contains("gave up after 1 s"), "{deleted:?}");
+    for (line, topic) in lines[1..].iter().zip(["b", "c"]) {
+        assert!(line.contains(&format!("topic `{topic}` was left alone")), "{deleted:?}");
+    }
+    assert_eq!(deleted.stdout.matches("\"deleted\":false").count(), 3, "{deleted:?}");
+    assert!(at.cluster.hits(rule) > 1, "it is asked again for a while");
+    assert_eq!(at.run("topics --json").json().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn coordinators_that_ask_for_patience_are_waited_for_once_and_not_for_each_group() {
+    const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+    let at = At::start().await;
+    at.cluster.inject(FaultRule::on(ApiKey::FindCoordinator, Fault::Fail(COORDINATOR_NOT_AVAILABLE)));
+    let groups: Vec<_> = (0..50).map(|nth| format!("g{nth:02}")).collect();
+    let deleted = at.run(&format!("groups delete {} -X default.api.timeout.ms=1000", groups.join(" ")));
+    let lines: Vec<_> = deleted.stderr.lines().collect();
+    assert_eq!((deleted.code, lines.len()), (Some(1), 50), "{deleted:?}");
+    for (nth, line) in lines.iter().enumerate() {
+        let tried = line.contains("gave up after 1 s") || line.contains("COORDINATOR_NOT_AVAILABLE");
+        let left = line.contains(&format!("group `g{nth:02}` was left alone"));
+        assert_eq!((tried, left), (nth < 20, nth >= 20), "{line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

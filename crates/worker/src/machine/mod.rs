@@ -350,7 +350,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// The number of records that have failed and are not finished.
+    /// The number of records that have failed and are not finished, of the partitions that have not stopped.
     pub(crate) fn count_failed_unfinished(&self) -> u64 {
         self.partitions.values().map(Partition::count_failed_unfinished).sum()
     }

@@ -336,8 +336,11 @@ impl<R> Partition<R> {
         if self.unwritten == 0 { 0 } else { self.lanes.iter().filter(|(_, lane)| waits(lane)).count() }
     }
 
-    /// The number of its records that have failed and are not finished.
+    /// The number of its records that have failed and are not finished, if it has not stopped.
     pub(crate) fn count_failed_unfinished(&self) -> u64 {
+        if self.is_stopped() {
+            return 0;
+        }
         let lanes = self.lanes.iter();
         lanes.map(|(_, lane)| lane.records.iter().filter(|entry| entry.has_failed).count() as u64).sum()
     }

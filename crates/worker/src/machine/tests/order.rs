@@ -494,6 +494,27 @@ fn nothing_begins_once_it_stops_and_what_waits_is_left() {
 }
 
 #[test]
+fn a_record_that_had_failed_and_is_cancelled_is_left_unless_its_partition_has_stopped() {
+    for stops in [false, true] {
+        let mut world = World::with(options(), 1, false);
+        world.assign([0]);
+        world.receive(0, 0, &[A, B]);
+        world.fail(1, Again);
+        world.pass(Duration::from_secs(10));
+        if stops {
+            world.fail(0, Poison);
+        }
+        assert_eq!(world.stopped().len(), usize::from(stops));
+        assert!(world.offsets().contains(&1), "it is being tried again");
+        world.machine.stop();
+        world.machine.cancel_all();
+        world.drain();
+        world.end_cancelled();
+        assert_eq!(world.machine.count_failed_unfinished(), u64::from(!stops));
+    }
+}
+
+#[test]
 fn a_cancelled_job_is_no_attempt_and_its_result_is_ignored() {
     let mut world = World::new(options());
     world.assign([0]);
