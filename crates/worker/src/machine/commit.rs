@@ -103,7 +103,10 @@ impl<R> Partition<R> {
         };
         // Without the epoch, a truncation of the log before this offset would go unnoticed.
         let before = self.commits.before.filter(|(at, _)| *at == offset).and_then(|(_, epoch)| epoch);
-        Some(ToCommit { offset, epoch: tracker.epoch_before(offset).or(before), metadata })
+        // The first record of this assignment may lie behind the offset that was committed, with a transaction marker between them,
+        // say. Then it is not known what the epoch was before it, and its own serves as well: it covers this offset.
+        let epoch = tracker.epoch_before(offset).or(before).or_else(|| tracker.epoch_from(offset));
+        Some(ToCommit { offset, epoch, metadata })
     }
 
     fn finished_beyond(&self, tracker: &Tracker) -> FinishedBeyond {

@@ -130,6 +130,11 @@ impl Tracker {
         self.epochs.iter().rev().find(|(from, _)| *from < offset).and_then(|(_, epoch)| *epoch)
     }
 
+    /// The leader epoch of the record that covers an offset, if it begins an epoch there.
+    pub(crate) fn epoch_from(&self, offset: i64) -> Option<i32> {
+        self.epochs.iter().rev().find(|(from, _)| *from == offset).and_then(|(_, epoch)| *epoch)
+    }
+
     /// The latest timestamp of the finished records.
     pub(crate) fn newest(&self) -> i64 {
         self.newest

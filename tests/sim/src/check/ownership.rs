@@ -291,11 +291,11 @@ impl Ownership {
         let is_on_its_way = is_untold || (member.values && is_allowed);
         let is_closing = is_allowed && self.closing.contains(&who);
         let on_the_way_out = (is_on_its_way || is_closing) && !self.gone.contains_key(&who);
-        // A commit that waited for a connection when the group was forgotten is refused by the coordinator.
-        let forgotten = self
-            .gone
-            .get(&who)
-            .is_some_and(|(gone, why)| *why == Why::Forgotten && at < *gone + REQUEST_TIMEOUT + RECONNECTS);
+        // A commit that waited for a connection when the group was forgotten, or was given up since, is refused by the coordinator.
+        let forgotten = self.gone.get(&who).is_some_and(|(gone, why)| {
+            let since = given_up.map_or(*gone, |given_up| given_up.max(*gone));
+            *why == Why::Forgotten && at < since + REQUEST_TIMEOUT + RECONNECTS
+        });
         // A commit in a worker's transaction names the former member id; the group refuses it, or accepts it and the transaction is
         // aborted. SAFE11 checks the result.
         let in_transaction = plan.work.as_ref().is_some_and(|work| work.transactional);
@@ -671,6 +671,10 @@ mod tests {
         let forgotten = closing.tell(What::Forgotten).revoked(M0);
         forgotten.clone().wait(10_800).sends(M0, 10).holds();
         forgotten.wait(12_100).sends(M0, 10).is_found("SAFE7");
+        // The plan of seed 3965309: it has not heard of that when it gives the partition up, as it cannot reach the coordinator.
+        let given_up = Forged::begun().tell(What::Forgotten).wait(11_000).revoked(M0);
+        given_up.clone().wait(5_400).sends(M0, 10).holds();
+        given_up.wait(12_100).sends(M0, 10).is_found("SAFE7");
     }
 
     #[test]

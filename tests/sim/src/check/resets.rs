@@ -120,9 +120,9 @@ impl Records {
         {
             reader.told = reader.told.min(cut);
         }
-        // A broker that lagged behind had shown it the deleted topic. It goes to the new one's start once more, but skips nothing.
-        let shown =
-            if plan.reset == Reset::Earliest && plan.brokers > 1 { LAGS_BEHIND } else { Duration::ZERO };
+        // A broker that lagged behind had shown it the deleted topic, or shows it now. It goes back once more, but skips nothing.
+        let skips_nothing = plan.reset == Reset::Earliest || from.is_some_and(|from| to <= from);
+        let shown = if skips_nothing && plan.brokers > 1 { LAGS_BEHIND } else { Duration::ZERO };
         let known_since = started.saturating_sub(shown);
         let cut =
             from.and_then(|from| hears_of(reader, log, (from, Some(to)), (known_since, at), Tells::Reset));
@@ -471,6 +471,22 @@ mod tests {
         let once = Forged::begun().recreated().written(0..5, 1).reset(M0, Some(10), 0).handed(M0, 0..3, 1);
         once.holds();
         once.reset(M0, Some(3), 0).is_found("SAFE13");
+    }
+
+    /// The plan of seed 3963412: the answer of a broker that lags behind has the former topic.
+    #[test]
+    fn safe13_a_broker_that_lags_behind_sends_a_reader_of_the_new_topic_back_and_never_ahead() {
+        let shown = |brokers, waits, to| {
+            let plan =
+                move |plan: &mut crate::plan::Plan| (plan.reset, plan.brokers) = (Reset::Latest, brokers);
+            let began = Forged::new().planned(plan).recreated().wait(waits).starts(M0);
+            let reads = began.joins(M0, 1).reset(M0, None, 0).written(0..20, 1).reads(M0, 0..12, 1);
+            reads.reset(M0, Some(12), to)
+        };
+        shown(3, 500, 11).holds();
+        shown(1, 500, 11).is_found("SAFE13");
+        shown(3, 500, 15).is_found("SAFE13");
+        shown(3, 60_000, 11).is_found("SAFE13");
     }
 
     #[test]
