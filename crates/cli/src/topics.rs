@@ -110,7 +110,7 @@ async fn delete(
     json: bool,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let mut failures = Vec::new();
+    let (mut failures, mut written) = (Vec::new(), Ok(()));
     // What does not come to an end is waited for once, and not for each topic.
     let mut goes_on = true;
     for topic in topics {
@@ -123,12 +123,16 @@ async fn delete(
         } else if deleted.is_ok() {
             output.buffer().extend_from_slice(format!("deleted {topic}\n").as_bytes());
         }
-        output.flush()?;
+        // The rest is deleted also if nobody reads what was.
+        if written.is_ok() {
+            written = output.flush();
+        }
         goes_on &= !failure::took_too_long(&deleted);
         failures.extend(deleted.err());
         admin.within(limit);
     }
-    failure::all_done(failures)
+    failure::all_done(failures)?;
+    Ok(written?)
 }
 
 fn summary(topic: &TopicDescription) -> serde_json::Value {

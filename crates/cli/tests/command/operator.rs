@@ -386,6 +386,19 @@ async fn existing_topics_are_deleted_though_another_does_not_exist() {
     assert!(deleted.stderr.lines().last().unwrap().contains("nosuch"), "{deleted:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_are_deleted_though_nobody_reads_which() {
+    let at = At::start_with(&[("a", 1), ("b", 1), ("c", 1)]).await;
+    let mut command = at.command("topics delete a nosuch b c --json -X default.api.timeout.ms=2000");
+    let mut deleting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(deleting.stdout.take());
+    let deleted = deleting.wait_with_output().unwrap();
+    let stderr = String::from_utf8(deleted.stderr).unwrap();
+    assert_eq!(deleted.status.code(), Some(1), "{stderr}");
+    assert!(stderr.lines().last().unwrap().contains("nosuch"), "{stderr}");
+    assert_eq!(at.run("topics --json").stdout, "");
+}
+
 /// And the others are left alone, rather than asked for in no time at all, which might delete them all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_controller_that_asks_for_patience_is_waited_for_once_and_not_for_each_topic() {

@@ -29,6 +29,7 @@ pub(crate) struct PartitionCommit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ToCommit {
     pub(crate) offset: i64,
+    /// The leader epoch of the record before the offset, or of the one that covers it.
     pub(crate) epoch: Option<i32>,
     pub(crate) metadata: String,
 }

@@ -13,11 +13,15 @@ pub(crate) struct Tracker {
     beyond: BTreeMap<i64, i64>,
     /// The end of the records received.
     received: i64,
-    /// The leader epochs, each with the offset from which it applies. Those before the position are dropped, except the last.
+    /// The leader epochs, each with the offset from which it applies. Those before the position are dropped, except the last
+    /// [`EPOCHS`].
     epochs: Vec<(i64, Option<i32>)>,
     /// The latest timestamp of the finished records.
     newest: i64,
 }
+
+/// The most leader epochs that are known before the position: a transaction may commit an offset that lies before it.
+const EPOCHS: usize = 16;
 
 /// The offsets that a record covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +81,7 @@ impl Tracker {
             }
             self.position = self.position.max(to);
             let before = self.epochs.partition_point(|(from, _)| *from < self.position);
-            self.epochs.drain(..before.saturating_sub(1));
+            self.epochs.drain(..before.saturating_sub(EPOCHS));
             return;
         }
         // The range is merged with those that it touches.
@@ -216,8 +220,16 @@ mod tests {
             [Some(3), Some(3), Some(4), None]
         );
         covers.into_iter().for_each(|cover| tracker.finish(cover, 0));
-        assert_eq!(tracker.epoch_before(106), None);
-        assert_eq!(tracker.epochs.len(), 1, "what is behind is forgotten");
+        assert_eq!(
+            [102, 103, 106].map(|at| tracker.epoch_before(at)),
+            [Some(3), Some(4), None],
+            "a transaction may commit less"
+        );
+        for (offset, epoch) in (106..).zip(5..100) {
+            let cover = tracker.receive(offset, Some(epoch));
+            tracker.finish(cover, 0);
+        }
+        assert_eq!(tracker.epochs.len(), EPOCHS, "what is far behind is forgotten");
     }
 
     /// Compares with a set of offsets, in random orders.
