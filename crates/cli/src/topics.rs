@@ -110,7 +110,7 @@ async fn delete(
     json: bool,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let (mut failures, mut written) = (Vec::new(), Ok(()));
+    let (mut left_alone, mut failures, mut written) = (Vec::new(), Vec::new(), Ok(()));
     // What does not come to an end is waited for once, and not for each topic.
     let mut goes_on = true;
     for topic in topics {
@@ -127,11 +127,14 @@ async fn delete(
         if written.is_ok() {
             written = output.flush();
         }
-        goes_on &= !failure::took_too_long(&deleted);
-        failures.extend(deleted.err());
+        let took_too_long = failure::took_too_long(&deleted);
+        if goes_on { &mut failures } else { &mut left_alone }.extend(deleted.err());
+        goes_on &= !took_too_long;
         admin.within(limit);
     }
-    failure::all_done(failures)?;
+    // The last line is why.
+    left_alone.extend(failures);
+    failure::all_done(left_alone)?;
     Ok(written?)
 }
 

@@ -18,9 +18,9 @@ pub struct Summary {
     pub skipped: u64,
     /// Attempts that were cancelled, because their partition was revoked or lost or the worker's time had ended.
     pub cancelled: u64,
-    /// Records that had failed and are not finished, of the partitions that this member had at the end and that had not stopped.
-    /// They waited for another attempt, or for their dead letter to be written. The next owners of their partitions handle them,
-    /// and count their attempts from one again.
+    /// Records that had failed and are not finished, of the partitions that this member had at the end, except those that had
+    /// stopped at a record. They waited for another attempt, or for their dead letter to be written. The next owners of their
+    /// partitions handle them, and count their attempts from one again.
     pub failed_unfinished: u64,
     /// Partitions that had stopped and were still assigned to this member at the end.
     pub stopped: Vec<StoppedPartition>,

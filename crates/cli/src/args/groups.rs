@@ -23,6 +23,9 @@ pub(crate) enum GroupsCommand {
         group: String,
     },
     /// Delete groups with their committed offsets; refused while they have members
+    ///
+    /// A cluster that does not answer is waited for once, for default.api.timeout.ms; if only some of the coordinators do
+    /// not answer, that long for every 20 groups. Each group that is left is named.
     Delete {
         /// The consumer groups
         #[arg(required = true, value_name = "GROUP")]

@@ -28,6 +28,8 @@ pub(crate) enum TopicsCommand {
     /// Create a topic
     Create(Create),
     /// Delete topics with all their records
+    ///
+    /// If deleting one takes all of default.api.timeout.ms, the rest is left alone. Each topic that is left is named.
     Delete {
         /// The topics
         #[arg(required = true, value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]

@@ -81,15 +81,14 @@ async fn delete(
 ) -> Result<(), Failure> {
     groups.sort_unstable();
     groups.dedup();
-    let (mut failures, mut written) = (Vec::new(), Ok(()));
+    let (mut left_alone, mut failures, mut written) = (Vec::new(), Vec::new(), Ok(()));
     // A cluster that does not answer is waited for once; one of several coordinators, once for each of these chunks.
     let mut goes_on = true;
     for groups in groups.chunks(DELETED_AT_ONCE) {
-        let left_alone =
-            |group: &String| (group.clone(), Err(failure::left_alone(&format!("group `{group}`"))));
-        let all = match goes_on {
-            true => admin.delete_groups(groups).await,
-            false => groups.iter().map(left_alone).collect(),
+        let alone = |group: &String| (group.clone(), Err(failure::left_alone(&format!("group `{group}`"))));
+        let (all, failed) = match goes_on {
+            true => (admin.delete_groups(groups).await, &mut failures),
+            false => (groups.iter().map(alone).collect(), &mut left_alone),
         };
         goes_on = false;
         for (group, became) in all {
@@ -99,7 +98,7 @@ async fn delete(
                 output.buffer().extend_from_slice(format!("deleted {}\n", visible(&group)).as_bytes());
             }
             goes_on |= !failure::took_too_long(&became);
-            failures.extend(became.err());
+            failed.extend(became.err());
         }
         // The rest is deleted also if nobody reads what was.
         if written.is_ok() {
@@ -107,6 +106,8 @@ async fn delete(
         }
         admin.within(limit);
     }
-    failure::all_done(failures)?;
+    // The last line is why.
+    left_alone.extend(failures);
+    failure::all_done(left_alone)?;
     Ok(written?)
 }

@@ -291,9 +291,10 @@ impl Ownership {
         let is_on_its_way = is_untold || (member.values && is_allowed);
         let is_closing = is_allowed && self.closing.contains(&who);
         let on_the_way_out = (is_on_its_way || is_closing) && !self.gone.contains_key(&who);
-        // A commit that waited for a connection when the group was forgotten, or was given up since, is refused by the coordinator.
+        // A commit that waited for a connection when the group was forgotten, or when the partition was revoked since, is refused by the
+        // coordinator.
         let forgotten = self.gone.get(&who).is_some_and(|(gone, why)| {
-            let since = given_up.map_or(*gone, |given_up| given_up.max(*gone));
+            let since = given_up.filter(|_| is_untold).map_or(*gone, |given_up| given_up.max(*gone));
             *why == Why::Forgotten && at < since + REQUEST_TIMEOUT + RECONNECTS
         });
         // A commit in a worker's transaction names the former member id; the group refuses it, or accepts it and the transaction is
@@ -675,6 +676,8 @@ mod tests {
         let given_up = Forged::begun().tell(What::Forgotten).wait(11_000).revoked(M0);
         given_up.clone().wait(5_400).sends(M0, 10).holds();
         given_up.wait(12_100).sends(M0, 10).is_found("SAFE7");
+        let lost = What::Lost { who: M0, places: vec![orders()] };
+        Forged::begun().tell(What::Forgotten).wait(12_100).tell(lost).sends(M0, 10).is_found("SAFE7");
     }
 
     #[test]

@@ -122,6 +122,15 @@ fn a_file_is_read_and_its_mistakes_name_it() {
 }
 
 #[test]
+fn variables_may_refer_to_a_config_provider_that_comes_after_them() {
+    let mut config = Config::default();
+    // The environment has no order of its own.
+    let set = [("KAFKA_CLIENT_ID", "on ${env:PATH}"), ("KAFKA_CONFIG_PROVIDERS", "env")];
+    apply_variables(&mut config, variables(&set)).unwrap();
+    assert_eq!(config.client.client_id, format!("on {}", env::var("PATH").unwrap()));
+}
+
+#[test]
 fn the_environment_is_laid_over_and_its_mistakes_name_the_variable() {
     let mut config = Config::default();
     config.set("client.id", "from-file").unwrap();

@@ -254,6 +254,21 @@ fn l3_a_commit_of_the_first_record_behind_a_marker_has_an_epoch() {
     assert_eq!(commits, [(7, Some(5))]);
 }
 
+/// And a commit of where that record was, once the log is cut there.
+#[test]
+fn l3_a_commit_after_a_cut_at_the_first_record_behind_a_marker_has_an_epoch() {
+    let mut world = World::new(options());
+    let id = world.machine.assigned(&names([0]))[0].0;
+    world.machine.committed_at(id, 6, Some(4));
+    world.machine.loaded(world.now, id, None);
+    let item = |offset| Item { epoch: Some(5), ..item(0, offset, A) };
+    world.receive_items(0, vec![item(7), item(8)], 9);
+    world.machine.rewound(&partition(0), 7);
+    let commits = world.machine.take_commit(world.now, None);
+    let commits: Vec<_> = commits.iter().map(|commit| (commit.what.offset, commit.what.epoch)).collect();
+    assert_eq!(commits, [(7, Some(5))]);
+}
+
 /// The same holds for a commit after the log was cut further on: next time it may be cut before that offset (found by the arena:
 /// 8021766).
 #[test]
