@@ -145,8 +145,12 @@ fn one_of_ten(operation: &str, protocol: &str) {
         application.assert_told_once(&refused);
         assert!(application.changes().is_empty(), "{:?}", application.changes());
         assert!(!application.read.contains_key(&refused));
-        let committed = of.tool.committed(&group);
-        assert!(topics.iter().all(|topic| committed.get(&(topic.clone(), 0)) == Some(&10)), "{committed:?}");
+        let deadline = Instant::now() + PATIENCE;
+        let committed = || of.tool.committed(&group);
+        while !topics.iter().all(|topic| committed().get(&(topic.clone(), 0)) == Some(&10)) {
+            assert!(Instant::now() < deadline, "{:?}", committed());
+            application.poll_for(Duration::from_millis(500)).await;
+        }
         // It is allowed again.
         of.tool.permit(operation, "TOPIC", &refused);
         application.wait_read(std::slice::from_ref(&refused), 5).await;

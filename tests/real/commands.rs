@@ -235,7 +235,8 @@ fn groups_are_listed_and_described_as_java_sees_them() {
     for version in Version::ALL {
         let at = shared(version);
         let (topic, group) = (at.tool.create_topic(&unique("orders"), 3, &[]), unique("group"));
-        let java = JavaMember::of(&at.kafka, &group).topics(&[&topic]).instance("static").start();
+        let java = JavaMember::of(&at.kafka, &group).topics(&[&topic]).instance("static");
+        let java = java.session(Duration::from_secs(60)).start();
         java.wait_owned(PATIENCE, |owned| owned.len() == 3);
         let command = format!("consume {topic} -g {group} --assignor range --events");
         let ours = offtake(at, &command).start();

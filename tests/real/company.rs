@@ -35,8 +35,14 @@ pub(crate) struct Gone {
 
 impl Member {
     pub(crate) fn ours(group: &str, name: &str, command: Offtake) -> Self {
+        Self::ours_within(Duration::from_secs(6), group, name, command)
+    }
+
+    /// With this session timeout.
+    pub(crate) fn ours_within(session: Duration, group: &str, name: &str, command: Offtake) -> Self {
         let client = format!("client.id={name}");
-        let quick = ["-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=500", "-X", &client];
+        let session = format!("session.timeout.ms={}", session.as_millis());
+        let quick = ["-X", &session, "-X", "heartbeat.interval.ms=500", "-X", &client];
         let kind = Kind::Ours(command.args(["--group", group, "--json", "--events"]).args(quick).start());
         Self { name: name.to_owned(), kind }
     }

@@ -474,6 +474,11 @@ fn transactions(tool: &JavaTool, topic: &str) -> String {
     tool.abort(&gone);
     tool.begin(&open);
     tool.produce_within(&open, &[spec("open")]);
+    // The markers are written after the answer; the last one lies before the open record.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while tool.list_offsets(topic, "latest", "read_committed")[0] != 13 {
+        assert!(Instant::now() < deadline, "the markers were not written");
+    }
     open
 }
 

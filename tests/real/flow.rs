@@ -91,6 +91,8 @@ pub(crate) fn member(kafka: &Kafka, topic: &str, group: &str, assignor: &str, se
             "-X",
             &session,
             "-X",
+            "heartbeat.interval.ms=500",
+            "-X",
             "auto.commit.interval.ms=1000",
         ])
         .start()

@@ -342,19 +342,19 @@ fn a_consumer_that_stands_is_told_of_before_the_size_of_its_log_deletes_what_it_
     let began = Instant::now();
     // Until the log has lost a segment whose records were all read.
     while status().as_deref() != Some("ok") || story.start() == 0 {
-        assert!(began.elapsed() < PATIENCE, "{:?}", watching.stdout().all().last());
+        assert!(began.elapsed() < 4 * PATIENCE, "{:?}", watching.stdout().all().last());
         story.step(1000);
     }
     // Nothing is read; and the loss is predicted while all records are there.
     let began = Instant::now();
     while status().as_deref() != Some("data_loss_imminent") {
         assert!(story.start() <= story.committed, "lost untold: {:?}", watching.stdout().all().last());
-        assert!(began.elapsed() < PATIENCE, "{:?}", watching.stdout().all().last());
+        assert!(began.elapsed() < 4 * PATIENCE, "{:?}", watching.stdout().all().last());
         story.step(0);
     }
     let (told, row) = (Instant::now(), last_row(&watching).unwrap());
     while story.start() <= story.committed {
-        assert!(told.elapsed() < PATIENCE, "it is deleted");
+        assert!(told.elapsed() < 4 * PATIENCE, "it is deleted");
         story.step(0);
     }
     let bytes = row["lag_bytes"].as_u64().unwrap() as f64 / MIB as f64;

@@ -56,7 +56,9 @@ fn subscribes_by_pattern(bootstrap: &str, tool: &JavaTool) {
         consumer.subscribe_pattern(pattern).await.unwrap();
         owns(&mut consumer, &[&early]).await;
         // Its position is the present end: later records are read.
-        consumer.poll(Duration::from_secs(1)).await.unwrap();
+        while !consumer.assignment().iter().all(|place| consumer.position(place).is_some()) {
+            assert!(consumer.poll(Duration::from_millis(100)).await.unwrap().is_empty());
+        }
         tool.produce(&records(&early, 3));
         assert_eq!(read(&mut consumer, 3).await, vec![early.clone(); 3]);
 

@@ -221,17 +221,16 @@ fn safe12_dead_letters_are_complete_and_a_replay_that_is_killed_replays_nothing_
         // A transaction for each letter, so that there is time to kill one in the middle.
         let replay =
             |records: u8| format!("dlq replay {dlq} --to {back} --execute -X max.poll.records={records}");
-        let written = || bench.at.tool.list_offsets(&back, "latest", "read_uncommitted").iter().sum::<i64>();
+        let committed =
+            || bench.at.tool.committed(&format!("offtake-dlq-replay-{dlq}")).values().sum::<i64>();
         let mut in_the_middle = 0;
         for _ in 0..4 {
-            let before = written();
+            let before = committed();
             let mut running = bench.offtake(&replay(1)).start();
-            while running.is_running() && written() == before {}
+            while running.is_running() && committed() == before {}
             running.signal("KILL");
             running.finish(PATIENCE);
-            let committed =
-                bench.at.tool.committed(&format!("offtake-dlq-replay-{dlq}")).values().sum::<i64>();
-            in_the_middle += i32::from((1..odd.len() as i64).contains(&committed));
+            in_the_middle += i32::from((1..odd.len() as i64).contains(&committed()));
         }
         assert!(in_the_middle > 0, "{version:?}: no replay was killed before its end");
         for _ in 0..2 {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use offtake_tests::{Finished, JavaMember, Offtake, V4_3_0, free_port, shared, unique};
 
-/// The time for a debug build to start and end on a busy machine.
-const MARGIN: Duration = Duration::from_secs(2);
+/// The time for a debug build to start and end on a busy machine. The command's ten seconds of waiting are more.
+const MARGIN: Duration = Duration::from_secs(8);
 /// `default.api.timeout.ms`, so that the tests need not wait for the command's ten seconds.
 const WAIT: Duration = Duration::from_secs(3);
 /// For failures that no waiting can repair.
@@ -59,7 +59,9 @@ const COMMANDS: [&[&str]; 8] = [
 /// Runs these commands against that port at once: each fails with one sentence, within the limit.
 fn all_fail(commands: &[&[&str]], port: u16, limit: Duration, says: &[&str]) {
     let at = format!("127.0.0.1:{port}");
-    let timeout = format!("default.api.timeout.ms={}", WAIT.as_millis());
+    // What is to fail at once would take a minute if it waited.
+    let waits = if limit == AT_ONCE { Duration::from_secs(60) } else { limit };
+    let timeout = format!("default.api.timeout.ms={}", waits.as_millis());
     let run = |args: &[&str]| {
         let finished = Offtake::new(args).args(["--brokers", &at, "-X", &timeout]).patience(PATIENCE).run();
         let (elapsed, cpu) = (finished.elapsed.as_secs_f32(), finished.cpu.as_millis());
@@ -84,8 +86,8 @@ fn assert_refused(finished: &Finished, limit: Duration, says: &[&str]) {
     }
     assert!(sentence.len() < 320 && !sentence.contains("\\n"), "one sentence, not a heap: {sentence}");
     assert!(finished.elapsed < limit + MARGIN, "after {:?}: {sentence}", finished.elapsed);
-    // A twentieth of a core, and the start of a debug build.
-    let idle = finished.elapsed / 20 + Duration::from_millis(200);
+    // A twentieth of a core, and the start of a debug build on a slow machine.
+    let idle = finished.elapsed / 20 + Duration::from_secs(1);
     assert!(finished.cpu < idle, "{:?} of CPU in {:?}", finished.cpu, finished.elapsed);
 }
 

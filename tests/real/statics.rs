@@ -9,6 +9,8 @@ use crate::company::{Gone, Member, assert_read_once, wait_all_read, wait_at_rest
 use crate::flow::{PATIENCE, Production};
 
 const PARTITIONS: i32 = 6;
+/// Who comes back does so within it, on a busy machine too.
+const SESSION: Duration = Duration::from_secs(30);
 
 struct Group {
     of: &'static Shared,
@@ -65,8 +67,10 @@ fn rebalances(of: &Member) -> Vec<Value> {
 fn killed_and_restarted(assignor: &str) {
     let group = Group::new();
     let production = Production::start(&group.of.tool, &group.topic, PARTITIONS);
-    let ours =
-        |name: &str| Member::ours(&group.name, name, group.consume(name).args(["--assignor", assignor]));
+    let ours = |name: &str| {
+        let command = group.consume(name).args(["--assignor", assignor]);
+        Member::ours_within(SESSION, &group.name, name, command)
+    };
     let names = [unique("ours"), unique("ours")];
     let mut members = Vec::new();
     for name in &names {

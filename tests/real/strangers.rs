@@ -8,7 +8,7 @@ use std::time::Duration;
 use offtake_tests::{Boxed, Finished, JavaMember, Offtake, RecordSpec, Running};
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";

@@ -11,7 +11,7 @@ use offtake_tests::{
 };
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn a_record_goes_in_and_comes_out(version: Version) {
     let at = shared(version);
@@ -325,7 +325,7 @@ fn j1_a_proxy_turns_over_a_bit_and_the_checksum_catches_it() {
 fn a_process_with_a_broker() {
     let at = shared(V4_3_0);
     println!("\n{} {}", at.kafka.broker(1).port(), at.kafka.folder().display());
-    std::thread::sleep(PATIENCE * 4);
+    std::thread::sleep(PATIENCE);
 }
 
 #[test]

@@ -218,7 +218,8 @@ impl Running {
         }
         let elapsed = self.started.elapsed();
         let status = self.process.wait(Duration::from_secs(5)).expect("it has ended");
-        let rest = Duration::from_secs(5);
+        // All that is still in the pipes; a process that it left behind may hold them open.
+        let rest = Duration::from_secs(30);
         self.stdout.wait_until(rest, |_| false);
         self.stderr.wait_until(rest, |_| false);
         Finished { code: status.code(), elapsed, cpu, stdout: self.stdout.all(), stderr: self.stderr.all() }

@@ -17,7 +17,7 @@ pub struct Node {
 
 /// The brokers that the one at `port` considers alive, by node id; an error until it answers Metadata.
 pub fn brokers_known_to(port: u16) -> io::Result<Vec<Node>> {
-    const WAIT: Duration = Duration::from_secs(2);
+    const WAIT: Duration = Duration::from_secs(5);
     let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), WAIT)?;
     stream.set_read_timeout(Some(WAIT))?;
     stream.set_write_timeout(Some(WAIT))?;

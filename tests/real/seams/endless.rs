@@ -6,7 +6,7 @@ use std::time::Duration;
 use offtake::{CloseOptions, Config, OffsetAndMetadata, Position, StartAt};
 use offtake_tests::{V4_3_0, shared, unique};
 
-use super::member;
+use super::{PATIENCE, member};
 use crate::library::{A_MOMENT, Read, at, filled, program, take};
 
 const EVER: Duration = Duration::MAX;
@@ -90,7 +90,7 @@ fn seam9_every_limit_may_be_for_ever() {
                 consumer.subscribe([topic.as_str()]).await.unwrap();
                 let mut read = Read::new();
                 while read.values().map(Vec::len).sum::<usize>() < 10 {
-                    let records = consumer.poll(Duration::from_secs(5)).await;
+                    let records = consumer.poll(PATIENCE).await;
                     let records = records.unwrap_or_else(|error| panic!("{what}: {error}"));
                     assert!(!records.is_empty(), "{what}: nothing comes");
                     take(&mut read, &records);
@@ -101,10 +101,7 @@ fn seam9_every_limit_may_be_for_ever() {
                 let committed = consumer.committed([place.clone()]).await;
                 assert_eq!(committed.unwrap_or_else(|error| panic!("{what}: {error}"))[&place].offset, 10);
                 consumer.commit_finished().await.unwrap_or_else(|error| panic!("{what}: {error}"));
-                consumer
-                    .close(Duration::from_secs(5))
-                    .await
-                    .unwrap_or_else(|error| panic!("{what}: {error}"));
+                consumer.close(PATIENCE).await.unwrap_or_else(|error| panic!("{what}: {error}"));
             }
         }
     });

@@ -199,7 +199,7 @@ fn seam11_kept_partitions_flow_and_are_committed_while_another_member_revokes_sl
         let witness = witness(of, &topic, &beside, &over);
         let (tool, of_topic) = (of.tool.clone(), topic.clone());
         // Not awaited: it outlasts the test, on a topic of its own.
-        std::thread::spawn(move || tool.trickle(&of_topic, PARTITIONS, RATE, 50));
+        std::thread::spawn(move || tool.trickle(&of_topic, PARTITIONS, RATE, 80));
         // One after the other, so that the first owns more than it keeps: then it has to revoke some.
         let mut members = vec![joins(1)];
         diary.shared_by(1, began).await;

@@ -346,7 +346,7 @@ async fn only_what_was_asked_for_is_printed_and_the_rest_counts_as_read() {
 async fn reading_ends_when_nothing_comes_any_more() {
     let at = At::start().await;
     for group in ["", "-g audit"] {
-        let read = at.run(&format!("consume orders --from earliest --idle-timeout 700ms {group}"));
+        let read = at.run(&format!("consume orders --from earliest --idle-timeout 3s {group}"));
         assert_eq!((read.code, read.stdout.lines().count()), (Some(0), 20), "{group}: {read:?}");
     }
     assert_eq!(at.committed("audit"), [10, 10]);
@@ -405,7 +405,7 @@ async fn a_controller_that_asks_for_patience_is_waited_for_once_and_not_for_each
     const NOT_CONTROLLER: i16 = 41;
     let at = At::start_with(&[("a", 1), ("b", 1), ("c", 1)]).await;
     let rule = at.cluster.inject(FaultRule::on(ApiKey::DeleteTopics, Fault::Fail(NOT_CONTROLLER)));
-    let deleted = at.run("topics delete a b c --json -X default.api.timeout.ms=1000");
+    let deleted = at.run("topics delete a b c --json -X default.api.timeout.ms=3000");
     let lines: Vec<_> = deleted.stderr.lines().collect();
     assert_eq!((deleted.code, lines.len()), (Some(1), 3), "{deleted:?}");
     assert!(
@@ -426,7 +426,7 @@ async fn coordinators_that_ask_for_patience_are_waited_for_once_and_not_for_each
     let at = At::start().await;
     at.cluster.inject(FaultRule::on(ApiKey::FindCoordinator, Fault::Fail(COORDINATOR_NOT_AVAILABLE)));
     let groups: Vec<_> = (0..50).map(|nth| format!("g{nth:02}")).collect();
-    let deleted = at.run(&format!("groups delete {} -X default.api.timeout.ms=1000", groups.join(" ")));
+    let deleted = at.run(&format!("groups delete {} -X default.api.timeout.ms=3000", groups.join(" ")));
     let lines: Vec<_> = deleted.stderr.lines().collect();
     assert_eq!((deleted.code, lines.len()), (Some(1), 50), "{deleted:?}");
     let (left_alone, tried) = lines.split_at(30);
@@ -444,7 +444,9 @@ async fn a_topic_that_does_not_exist_ends_the_command_soon_with_one_line() {
     let at = At::start().await;
     let began = Instant::now();
     let read = at.run("consume nosuch");
-    let lines: Vec<_> = read.stderr.lines().collect();
+    // On a busy machine the start may take longer than a second, which is told.
+    let waits = "have not answered all questions";
+    let lines: Vec<_> = read.stderr.lines().filter(|line| !line.contains(waits)).collect();
     assert!(
         read.code == Some(1) && matches!(lines[..], [only] if only.contains("nosuch does not exist")),
         "{read:?}"
@@ -456,12 +458,12 @@ async fn a_topic_that_does_not_exist_ends_the_command_soon_with_one_line() {
 fn a_topic_that_is_waited_for_is_named_meanwhile() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap(); // it accepts, and answers nothing
     let read = done(&mut offtake(&format!(
-        "consume orders -b {} -X default.api.timeout.ms=2500",
+        "consume orders -b {} -X default.api.timeout.ms=6500",
         silent.local_addr().unwrap()
     )));
     assert_eq!(read.code, Some(1), "{read:?}");
     let waiting =
-        read.stderr.lines().position(|line| line.contains("about topic orders yet; waiting up to 2.5s"));
+        read.stderr.lines().position(|line| line.contains("about topic orders yet; waiting up to 6.5s"));
     assert!(waiting.is_some_and(|line| line + 1 < read.stderr.lines().count()), "{read:?}");
 }
 

@@ -39,14 +39,16 @@ fn count(at: &At, topic: &str) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_is_committed_before_its_coordinator_would_abort_it() {
     let at = At::start_with(&[("load", 1)]).await;
-    let options = "--transactional-id t --transaction-records 1000000 -X transaction.timeout.ms=1600";
-    let written = fed(&mut at.command(&format!("produce load {options} --rate 10")), lines(40));
+    // One for all records would be open for six seconds.
+    let options = "--transactional-id t --transaction-records 1000000 -X transaction.timeout.ms=4000";
+    let written = fed(&mut at.command(&format!("produce load {options} --rate 10")), lines(60));
     assert_eq!(written.code, Some(0), "{written:?}");
-    assert_eq!(count(&at, "load"), 40);
+    assert_eq!(count(&at, "load"), 60);
     // A transaction for which the rate leaves no time has one record.
+    let options = options.replace("4000", "1600");
     let written = fed(&mut at.command(&format!("produce load {options} --rate 1")), lines(3));
     assert_eq!(written.code, Some(0), "{written:?}");
-    assert_eq!(count(&at, "load"), 43);
+    assert_eq!(count(&at, "load"), 63);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
