@@ -58,7 +58,8 @@ impl<R: Clone> Machine<R> {
     /// Notes that this offset of a partition is committed.
     pub(crate) fn committed_at(&mut self, id: AssignmentId, offset: i64, epoch: Option<i32>) {
         if let Some(partition) = self.partitions.get_mut(&id) {
-            partition.commits.before = Some((offset, epoch));
+            // If the log was cut meanwhile, it is known better.
+            partition.commits.before.get_or_insert((offset, epoch));
         }
     }
 
@@ -160,6 +161,14 @@ impl<R: Clone> Machine<R> {
     /// are new.
     pub(crate) fn rewound(&mut self, name: &TopicPartition, to: i64) {
         self.rewind(name, to, to);
+    }
+
+    /// Notes the leader epoch that ends where the log was cut, after that: a commit of that offset has it.
+    pub(crate) fn ends_with(&mut self, name: &TopicPartition, epoch: i32, at: i64) {
+        let id = self.by_name.get(name);
+        if let Some(partition) = id.and_then(|id| self.partitions.get_mut(id)) {
+            partition.ends_with(epoch, at);
+        }
     }
 
     /// Discards everything read from this offset on; reading continues at `to`.

@@ -51,7 +51,7 @@ pub(crate) struct Commits {
     /// The value of `base` once the commit in flight is confirmed.
     pub(crate) next_base: Option<i64>,
     /// The commit found at the start of this assignment, as far as it was fetched: an offset, and the leader epoch that was
-    /// committed with it. Or where the log was cut since, and the epoch that the first record had there.
+    /// committed with it. Or where the log was cut since, and the leader epoch that ends there.
     pub(crate) before: Option<(i64, Option<i32>)>,
     /// Whether nothing was ever committed. Then the start of this assignment is to be committed.
     pub(crate) is_first: bool,

@@ -303,9 +303,7 @@ impl<R> Partition<R> {
         // The new records have to be committed, even at the same offset.
         (self.commits.base, self.commits.next_base) = (None, None);
         // A commit from before the cut is still about this log.
-        let before = self.commits.before.filter(|(at, _)| *at <= to);
-        let of_this_offset = before.filter(|(at, _)| *at == to).or_else(|| self.first_epoch(to));
-        self.commits.before = of_this_offset.or(before);
+        self.commits.before = self.commits.before.filter(|(at, _)| *at <= to);
         self.ready.clear();
         for index in self.lanes.indexes() {
             let Some(lane) = self.lanes.get_mut(index) else { continue };
@@ -332,11 +330,12 @@ impl<R> Partition<R> {
         (count, bytes)
     }
 
-    /// The epoch of the record at this offset, if it is not known what was before it. Once the log is cut here, it ends here for
-    /// that epoch, too.
-    fn first_epoch(&self, offset: i64) -> Option<(i64, Option<i32>)> {
-        let tracker = self.tracker.as_ref().filter(|tracker| tracker.epoch_before(offset).is_none())?;
-        tracker.epoch_from(offset).map(|epoch| (offset, Some(epoch)))
+    /// Notes the leader epoch that ends where the log was cut, if that is the next offset to be committed.
+    pub(crate) fn ends_with(&mut self, epoch: i32, at: i64) {
+        let waits = matches!(&self.phase, Phase::Loading { items, .. } if !items.is_empty());
+        if !waits && self.tracker.as_ref().is_none_or(|tracker| tracker.position() == at) {
+            self.commits.before = Some((at, Some(epoch)));
+        }
     }
 
     /// The number of letters that wait to be written again.

@@ -285,9 +285,12 @@ impl Runner {
                 self.machine.rewound(partition, *to);
                 self.begins_at(partition, *to);
             }
-            ConsumerEvent::Truncated { partition, to: Some(to), .. } => {
+            ConsumerEvent::Truncated { partition, to: Some(to), epoch, .. } => {
                 self.machine.rewound(partition, *to);
                 self.begins_at(partition, *to);
+                if let Some(epoch) = epoch {
+                    self.machine.ends_with(partition, *epoch, *to);
+                }
             }
             ConsumerEvent::Reset { partition, from: Some(from), to, reason: OutOfRange, .. }
                 if self.is_handed_out_to(partition, *to) =>

@@ -254,19 +254,53 @@ fn l3_a_commit_of_the_first_record_behind_a_marker_has_an_epoch() {
     assert_eq!(commits, [(7, Some(5))]);
 }
 
-/// And a commit of where that record was, once the log is cut there.
+/// And a commit of where the log was cut: with the epoch that ends there. The next cut may lie further back.
 #[test]
-fn l3_a_commit_after_a_cut_at_the_first_record_behind_a_marker_has_an_epoch() {
-    let mut world = World::new(options());
-    let id = world.machine.assigned(&names([0]))[0].0;
-    world.machine.committed_at(id, 6, Some(4));
-    world.machine.loaded(world.now, id, None);
+fn l3_a_commit_of_where_the_log_was_cut_has_the_epoch_that_ends_there() {
     let item = |offset| Item { epoch: Some(5), ..item(0, offset, A) };
-    world.receive_items(0, vec![item(7), item(8)], 9);
-    world.machine.rewound(&partition(0), 7);
-    let commits = world.machine.take_commit(world.now, None);
-    let commits: Vec<_> = commits.iter().map(|commit| (commit.what.offset, commit.what.epoch)).collect();
-    assert_eq!(commits, [(7, Some(5))]);
+    let cuts: [(&[(i64, i32)], _); 4] = [
+        (&[(7, 4)], (7, Some(4))),
+        (&[(7, 4), (6, 3)], (6, Some(3))),
+        (&[(8, 4)], (7, Some(5))), // the first record is left
+        (&[(9, 5), (8, 4)], (7, Some(5))),
+    ];
+    for (cuts, expected) in cuts {
+        let mut world = World::new(options());
+        let id = world.machine.assigned(&names([0]))[0].0;
+        world.machine.committed_at(id, 6, None);
+        world.machine.loaded(world.now, id, None);
+        world.receive_items(0, vec![item(7), item(8), item(9)], 10);
+        for (at, epoch) in cuts {
+            world.machine.rewound(&partition(0), *at);
+            world.machine.ends_with(&partition(0), *epoch, *at);
+        }
+        let commits = world.machine.take_commit(world.now, None);
+        let commits: Vec<_> = commits.iter().map(|commit| (commit.what.offset, commit.what.epoch)).collect();
+        assert_eq!(commits, [expected], "{cuts:?}");
+    }
+}
+
+/// Also if that is found out before anything is read, or while it is looked up what was committed.
+#[test]
+fn l3_a_cut_before_the_first_record_is_committed_with_the_epoch_that_ends_there() {
+    for is_loaded in [true, false] {
+        let mut world = World::new(options());
+        let id = world.machine.assigned(&names([0]))[0].0;
+        if is_loaded {
+            world.machine.committed_at(id, 6, Some(4));
+            world.machine.loaded(world.now, id, None);
+        }
+        world.machine.rewound(&partition(0), 5);
+        world.machine.begins_at(&partition(0), 5);
+        world.machine.ends_with(&partition(0), 3, 5);
+        if !is_loaded {
+            world.machine.committed_at(id, 6, Some(4));
+            world.machine.loaded(world.now, id, None);
+        }
+        let commits = world.machine.take_commit(world.now, None);
+        let commits: Vec<_> = commits.iter().map(|commit| (commit.what.offset, commit.what.epoch)).collect();
+        assert_eq!(commits, [(5, Some(3))], "{is_loaded}");
+    }
 }
 
 /// The same holds for a commit after the log was cut further on: next time it may be cut before that offset (found by the arena:
