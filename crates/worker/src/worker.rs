@@ -139,8 +139,12 @@ impl Worker {
     /// When the queue is three quarters full, partitions are paused one by one, the fullest first; when it is full, all are
     /// paused; when it is down to half, they are resumed. A partition is also paused if one lane alone has filled the partition's
     /// share (the queue divided by the number of partitions), as the lane of a key that is retried may, to leave room for the
-    /// others. Two things may exceed the limit: the records of one poll (`max.poll.records`, by default at most a quarter of
-    /// this), and records that handlers return for a retry (as many as run at once).
+    /// others.
+    ///
+    /// Three things may exceed the limit: the records of one poll (`max.poll.records`, by default at most a quarter of this),
+    /// records that handlers return for a retry (as many as run at once), and as much again that cannot go on, because one record
+    /// before them is retried or its handler does not end. The other partitions go on meanwhile. Only if more than that is held
+    /// up, which means that many partitions are, do all of them wait.
     pub fn queue(mut self, records: usize) -> Self {
         self.options.queue = records;
         self

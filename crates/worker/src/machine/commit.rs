@@ -67,6 +67,12 @@ impl<R> Partition<R> {
                 .is_some_and(|tracker| self.advances_to(self.effects.cap(tracker.position())))
     }
 
+    /// Whether its effects wait for an unfinished record before them.
+    pub(super) fn has_effects_that_wait(&self) -> bool {
+        let position = self.tracker.as_ref().map(Tracker::position);
+        self.effects.lowest().is_some_and(|lowest| position.is_some_and(|position| lowest >= position))
+    }
+
     /// Whether a commit would contain anything new.
     fn has_changed(&self) -> bool {
         self.commits.changes != self.commits.confirmed
@@ -150,6 +156,7 @@ impl<R: Clone> Machine<R> {
     /// Prepares a transaction, whose contents are [taken](Self::take_commit) once the group metadata is known. Returns whether
     /// there is something to commit.
     pub(crate) fn begin_transaction(&mut self, now: Instant) -> bool {
+        self.look_at_what_is_aside();
         self.is_committing = self.partitions.values().any(Partition::has_progress);
         if !self.is_committing {
             (self.last_commit, self.has_news) = (now, false);

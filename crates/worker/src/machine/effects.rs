@@ -70,6 +70,11 @@ impl<R> Effects<R> {
         Self { by_offset: BTreeMap::new(), none_from: i64::MAX }
     }
 
+    /// The lowest offset of a record with an effect.
+    pub(super) fn lowest(&self) -> Option<i64> {
+        self.by_offset.first_key_value().map(|(offset, _)| *offset)
+    }
+
     /// This offset, or the highest one before it at which a commit does not separate records that have to be committed together.
     pub(super) fn cap(&self, mut offset: i64) -> i64 {
         // Moving back may reach the last record of another effect, which is made of several too.

@@ -114,6 +114,7 @@ impl<R: Clone> Machine<R> {
             self.jobs = self.jobs.saturating_sub(1);
             if let Some(id) = self.by_name.get(&name).copied() {
                 self.line_up(id);
+                self.look_aside(id);
             }
             return;
         }
@@ -199,6 +200,8 @@ impl<R: Clone> Machine<R> {
             None => self.lane_goes_on(id, index),
         }
         self.lane_shrank(id, index);
+        // Results may have waited for it.
+        self.look_aside(id);
         self.drop_what_is_over(id);
     }
 
@@ -229,7 +232,10 @@ impl<R: Clone> Machine<R> {
             false => Outcome::Failed,
         };
         match kind {
-            FailureKind::Retry if weight == Weight::Whole => self.note_outcome(now, is_probe, outcome),
+            // Of a batch that failed as a whole, each record counts, as it would if it was done.
+            FailureKind::Retry if weight == Weight::Whole => {
+                (0..records).for_each(|_| self.note_outcome(now, is_probe, outcome));
+            }
             FailureKind::Retry if is_probe => self.with_breaker(|breaker| breaker.probe_cancelled()),
             FailureKind::Retry => {}
             FailureKind::Poison => self.note_outcome(now, is_probe, Outcome::Done),
@@ -426,7 +432,7 @@ impl<R: Clone> Machine<R> {
                     entry.letter_failures = entry.letter_failures.saturating_add(1);
                 }
                 self.write_later(now, id, index, letter);
-                self.look_at_letters(id);
+                self.look_aside(id);
             }
             Err(error) if may_be_written_later(&error) => {
                 lane.state = LaneState::Held;

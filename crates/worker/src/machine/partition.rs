@@ -82,11 +82,20 @@ pub(crate) struct Pauses {
     pub(crate) room: bool,
     /// This lane has used up the partition's share of the queue.
     pub(crate) lane: Option<usize>,
-    /// The partition has used up its share of the queue while dead letters cannot be written. What it holds is set aside.
-    pub(crate) letters: bool,
+    /// The partition has used up its share of the queue and cannot go on. What it holds is set aside.
+    pub(crate) aside: Option<Aside>,
     /// The consumer must move its position before anything is read: until the partition is [loaded](super::Machine::loaded).
     pub(crate) is_moving: bool,
     pub(crate) is_paused: bool,
+}
+
+/// Why what a partition holds is set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aside {
+    /// Its dead letters cannot be written.
+    Letters,
+    /// A record, or a handler that does not end, holds up the others.
+    Stuck,
 }
 
 impl<R> Partition<R> {

@@ -13,10 +13,16 @@
 //! Dead letters that cannot be written may wait for hours. A partition that has some, and fills its share of the queue, is paused
 //! too, and what it holds is set aside: the other partitions go on. What was in the queue when letters began to fail, and a share of
 //! each partition after that, is then held beside the queue.
+//!
+//! Likewise, if the queue becomes full, what a partition holds is set aside if it is more than its share and cannot go on: because a
+//! lane has used up the share, because results wait for an unfinished record before them, or because a cancelled handler has not
+//! ended. As much as the queue allows is held beside it; what is more counts. Otherwise a single record that is tried for hours could
+//! stop all partitions.
 
 use super::{
     Action, AssignmentId, Machine, Mode,
-    partition::{Partition, Phase},
+    lane::Lane,
+    partition::{Aside, Partition, Phase},
 };
 use crate::BreakerState;
 
@@ -25,7 +31,9 @@ pub(crate) struct Room {
     most: Amount,
     queued: Amount,
     /// What partitions hold that are paused because their dead letters cannot be written.
-    set_aside: Amount,
+    letters: Amount,
+    /// What partitions hold that cannot go on.
+    stuck: Amount,
     /// Whether partitions are paused because the queue is full.
     is_scarce: bool,
 }
@@ -57,12 +65,27 @@ const MOST_SHARES_OF_BYTES: usize = 64;
 impl Room {
     pub(crate) fn new(records: usize, bytes: usize) -> Self {
         let most = Amount { records, bytes };
-        Self { most, queued: Amount::default(), set_aside: Amount::default(), is_scarce: false }
+        let none = Amount::default();
+        Self { most, queued: none, letters: none, stuck: none, is_scarce: false }
     }
 
     /// The account of a partition, which may be set aside.
-    fn account(&mut self, is_set_aside: bool) -> &mut Amount {
-        if is_set_aside { &mut self.set_aside } else { &mut self.queued }
+    fn account(&mut self, aside: Option<Aside>) -> &mut Amount {
+        match aside {
+            None => &mut self.queued,
+            Some(Aside::Letters) => &mut self.letters,
+            Some(Aside::Stuck) => &mut self.stuck,
+        }
+    }
+
+    /// What counts: the records in the queue, and those set aside as far as they are too many.
+    fn counted(&self) -> Amount {
+        let mut counted = self.queued;
+        counted.add(
+            self.stuck.records.saturating_sub(self.most.records),
+            self.stuck.bytes.saturating_sub(self.most.bytes),
+        );
+        counted
     }
 
     /// Whether partitions are paused because the queue is full. New ones are paused as well.
@@ -71,16 +94,18 @@ impl Room {
     }
 
     fn is_full(&self) -> bool {
-        self.queued.records >= self.most.records || self.queued.bytes >= self.most.bytes
+        let counted = self.counted();
+        counted.records >= self.most.records || counted.bytes >= self.most.bytes
     }
 
     fn is_nearly_full(&self) -> bool {
-        let Self { most, queued, .. } = self;
-        queued.records >= most.records - most.records / 4 || queued.bytes >= most.bytes - most.bytes / 4
+        let (most, counted) = (self.most, self.counted());
+        counted.records >= most.records - most.records / 4 || counted.bytes >= most.bytes - most.bytes / 4
     }
 
     fn is_half_empty(&self) -> bool {
-        self.queued.records <= self.most.records / 2 && self.queued.bytes <= self.most.bytes / 2
+        let counted = self.counted();
+        counted.records <= self.most.records / 2 && counted.bytes <= self.most.bytes / 2
     }
 }
 
@@ -90,8 +115,8 @@ impl<R: Clone> Machine<R> {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         partition.queued += count;
         partition.queued_bytes += bytes;
-        self.room.account(partition.pauses.letters).add(count, bytes);
-        self.look_at_letters(id);
+        self.room.account(partition.pauses.aside).add(count, bytes);
+        self.look_aside(id);
     }
 
     /// Removes records from the queue.
@@ -99,39 +124,59 @@ impl<R: Clone> Machine<R> {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         partition.queued = partition.queued.saturating_sub(count);
         partition.queued_bytes = partition.queued_bytes.saturating_sub(bytes);
-        self.room.account(partition.pauses.letters).remove(count, bytes);
-        self.look_at_letters(id);
+        self.room.account(partition.pauses.aside).remove(count, bytes);
+        self.look_aside(id);
         self.resume_when_half_empty();
     }
 
     /// Frees the room of a partition that is gone.
     pub(super) fn room_of_removed(&mut self, partition: &Partition<R>) {
-        let account = self.room.account(partition.pauses.letters);
+        let account = self.room.account(partition.pauses.aside);
         account.remove(partition.queued, partition.queued_bytes);
         self.resume_when_half_empty();
     }
 
-    /// Checks whether a partition whose dead letters cannot be written has used up its share of the queue. Once the letters of
-    /// one partition cannot be written, those of others that are being written count too.
-    pub(super) fn look_at_letters(&mut self, id: AssignmentId) {
+    /// Checks whether a partition has used up its share of the queue and cannot go on. Once the letters of one partition cannot be
+    /// written, those of others that are being written count too. Any other reason counts only once the queue is full.
+    pub(super) fn look_aside(&mut self, id: AssignmentId) {
         let (share, share_bytes) = (self.share(), self.share_of_bytes());
         let Some(partition) = self.partitions.get(&id) else { return };
         let Partition { queued, queued_bytes, unwritten, writing, .. } = *partition;
-        let was_paused = partition.pauses.letters;
-        let is_over = match was_paused {
-            false => queued >= share || queued_bytes >= share_bytes,
-            true => queued > share / 2 || queued_bytes > share_bytes / 2,
+        let was = partition.pauses.aside;
+        let is_over = match was {
+            None => queued >= share || queued_bytes >= share_bytes,
+            Some(_) => queued > share / 2 || queued_bytes > share_bytes / 2,
         };
-        let is_paused = is_over
-            && (unwritten > 0 || writing > 0 && self.partitions.values().any(|other| other.unwritten > 0));
-        let Some(partition) = self.partitions.get_mut(&id).filter(|_| is_paused != was_paused) else {
-            return;
+        let waits_for_room = partition.pauses.room || was == Some(Aside::Stuck);
+        let aside = if !is_over {
+            None
+        } else if unwritten > 0 || writing > 0 && self.partitions.values().any(|other| other.unwritten > 0) {
+            Some(Aside::Letters)
+        } else if waits_for_room && self.is_stuck(partition) {
+            Some(Aside::Stuck)
+        } else {
+            None
         };
-        partition.pauses.letters = is_paused;
-        self.room.account(was_paused).remove(queued, queued_bytes);
-        self.room.account(is_paused).add(queued, queued_bytes);
+        let Some(partition) = self.partitions.get_mut(&id).filter(|_| aside != was) else { return };
+        partition.pauses.aside = aside;
+        self.room.account(was).remove(queued, queued_bytes);
+        self.room.account(aside).add(queued, queued_bytes);
         self.balance(id);
         self.resume_when_half_empty();
+    }
+
+    /// The same for all partitions whose records are set aside.
+    pub(super) fn look_at_what_is_aside(&mut self) {
+        let set_aside = self.partitions.iter().filter(|(_, partition)| partition.pauses.aside.is_some());
+        let ids: Vec<_> = set_aside.map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.look_aside(id));
+    }
+
+    /// Whether what it holds has to wait for one record, or for a handler that does not end.
+    fn is_stuck(&self, partition: &Partition<R>) -> bool {
+        partition.pauses.lane.is_some()
+            || partition.has_effects_that_wait()
+            || self.ending.values().any(|name| *name == partition.name)
     }
 
     /// Resumes all partitions that are paused because the queue is full, once it is not.
@@ -152,42 +197,49 @@ impl<R: Clone> Machine<R> {
             self.room.is_scarce = true;
             self.partitions.values_mut().for_each(|partition| partition.pauses.room = true);
             self.balance_all();
+            let ids: Vec<_> = self.partitions.keys().copied().collect();
+            ids.into_iter().for_each(|id| self.look_aside(id));
         } else if self.room.is_nearly_full() {
             let unpaused = self
                 .partitions
                 .iter_mut()
-                .filter(|(_, partition)| !partition.pauses.room && !partition.pauses.letters);
+                .filter(|(_, partition)| !partition.pauses.room && partition.pauses.aside.is_none());
             // The fullest has the most records; bytes decide between equals.
             let fullest = unpaused.max_by_key(|(_, partition)| (partition.queued, partition.queued_bytes));
             if let Some((id, partition)) = fullest {
                 (self.room.is_scarce, partition.pauses.room) = (true, true);
                 let id = *id;
                 self.balance(id);
+                self.look_aside(id);
             }
         }
     }
 
     /// Checks a lane that got a record.
     pub(super) fn lane_grew(&mut self, id: AssignmentId, lane: usize) {
-        let share = self.share();
+        let (share, share_bytes) = (self.share(), self.share_of_bytes());
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        if partition.pauses.lane.is_none()
-            && partition.lanes.get(lane).is_some_and(|lane| lane.records.len() >= share)
-        {
+        if partition.pauses.lane.is_some() {
+            return;
+        }
+        let is_large = partition.queued_bytes >= share_bytes;
+        let is_over = |lane: &Lane<R>| lane.records.len() >= share || is_large && lane.bytes() >= share_bytes;
+        if partition.lanes.get(lane).is_some_and(is_over) {
             partition.pauses.lane = Some(lane);
             self.balance(id);
+            self.look_aside(id);
         }
     }
 
     /// Checks a lane that lost records.
     pub(super) fn lane_shrank(&mut self, id: AssignmentId, lane: usize) {
-        let share = self.share();
+        let (share, share_bytes) = (self.share(), self.share_of_bytes());
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        if partition.pauses.lane == Some(lane)
-            && partition.lanes.get(lane).is_none_or(|lane| lane.records.len() <= share / 2)
-        {
+        let is_under = |lane: &Lane<R>| lane.records.len() <= share / 2 && lane.bytes() <= share_bytes / 2;
+        if partition.pauses.lane == Some(lane) && partition.lanes.get(lane).is_none_or(is_under) {
             partition.pauses.lane = None;
             self.balance(id);
+            self.look_aside(id);
         }
     }
 
@@ -198,7 +250,7 @@ impl<R: Clone> Machine<R> {
         share.max(LEAST_SHARE).min(most)
     }
 
-    /// The bytes of one partition that may wait while its dead letters cannot be written.
+    /// The bytes of one lane that may wait.
     fn share_of_bytes(&self) -> usize {
         let most = self.room.most.bytes;
         let share = most.checked_div(self.partitions.len().max(2)).unwrap_or(most);
@@ -244,7 +296,7 @@ impl<R: Clone> Machine<R> {
             Phase::Revoking => return,
             Phase::Stopped(_) => true,
             Phase::Loading { .. } | Phase::Active => {
-                let is_full = pauses.room || pauses.lane.is_some() || pauses.letters;
+                let is_full = pauses.room || pauses.lane.is_some() || pauses.aside.is_some();
                 nothing_begins || is_full || pauses.is_moving || waits
             }
         };

@@ -132,7 +132,9 @@ impl Records {
             );
             complaints.add("SAFE8", at, text);
         }
-        if of.rewound.is_some_and(|rewound| sent.is_some_and(|sent| sent.settled && sent.last > rewound.at)) {
+        // The repetition of a commit from before that does not use it up.
+        if of.rewound.is_some_and(|rewound| sent.is_some_and(|sent| sent.settled && sent.first > rewound.at))
+        {
             of.rewound = None;
             of.leader_epoch = leader_epoch;
         }
@@ -255,6 +257,13 @@ mod tests {
         let late = reset.commits(M0, 12).reads(M0, 1..3, 0);
         late.clone().commits(M0, 3).holds();
         late.commits(M0, 3).commits(M0, 12).commits(M0, 3).is_found("SAFE8");
+        // The plan of seed 121121915: it was not answered, and is sent again when all has been handed out once more.
+        let odd = FaultKind::Odd { which: Odd::UndefinedEpoch, times: 1 };
+        let unanswered = Forged::begun().fault(1, odd).written(10..12, 0).reads(M0, 10..12, 0).sends(M0, 12);
+        let reset = unanswered.wait(10_000).reset(M0, Some(12), 0).wait(5).handed(M0, 0..12, 0);
+        let again = reset.processed(M0, 0..3, 0).sends(M0, 12).noted(M0, 12);
+        again.clone().commits(M0, 3).holds();
+        again.commits(M0, 3).commits(M0, 2).is_found("SAFE8");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod order;
 mod random;
 mod rebalance;
 mod room_and_breaker;
+mod stuck;
 
 use std::{
     collections::BTreeSet,

@@ -300,10 +300,11 @@ impl Arena {
         }
         let options = &self.world.machine.options;
         assert!(self.world.running.len() <= options.concurrency, "seed {seed}");
-        let mut most = options.queue + POLL + options.concurrency * self.world.machine.batch;
+        // The second time: what cannot go on.
+        let mut most = 2 * options.queue + POLL + options.concurrency * self.world.machine.batch;
         if self.world.machine.has_dead_letters {
-            // What is set aside: the queue as it was when letters began to fail, and a share of each partition after that.
-            most += options.queue + PARTITIONS as usize * (options.queue.max(8) / 2 + POLL);
+            // What is set aside: all of that as it was when letters began to fail, and a share of each partition after that.
+            most += 2 * options.queue + PARTITIONS as usize * (options.queue.max(8) / 2 + POLL);
         }
         let metrics = self.world.machine.metrics();
         assert!(metrics.queued <= most, "seed {seed}: {} wait, of {most}", metrics.queued);

@@ -44,19 +44,21 @@ impl Bounds {
                 }
             }
             What::Queued { who, records, bytes, letters } => {
-                // The records of one poll, and those that handlers return, may be added.
+                // As much as the queue is held beside it, of partitions that cannot go on. The records of one poll, and those that
+                // handlers return, may be added.
+                let (queue, queue_bytes) = (2 * options.queue, 2 * options.queue_bytes);
                 let polled = usize::try_from(scene.plan.members[who.member].max_poll_records).unwrap_or(0);
                 // So may what partitions hold whose letters cannot be written: what was in the queue then, and a share of each.
                 let partitions = scene.plan.topics.iter().map(|topic| topic.partitions).sum::<i32>();
                 let share = (options.queue / 2).max(LEAST_SHARE).min(options.queue);
-                let set_aside = options.queue + usize::try_from(partitions).unwrap_or(0) * share;
+                let set_aside = queue + usize::try_from(partitions).unwrap_or(0) * share;
                 let set_aside = if *letters { set_aside } else { 0 };
                 let beyond = polled + options.concurrency * options.batch + set_aside;
                 let largest =
                     scene.plan.producers.iter().map(|producer| producer.value_bytes).max().unwrap_or(0);
                 let largest = usize::try_from(largest).unwrap_or(0) + BESIDE_VALUE;
                 let largest = if options.retries.is_empty() { largest } else { largest + PUT_ASIDE };
-                let (most, most_bytes) = (options.queue + beyond, options.queue_bytes + beyond * largest);
+                let (most, most_bytes) = (queue + beyond, queue_bytes + beyond * largest);
                 if *records > most || *bytes > most_bytes {
                     let text = format!(
                         "{who}: {records} records wait, of {bytes} bytes; {most} of {most_bytes} may"

@@ -452,11 +452,11 @@ fn safe15_more_handlers_run_or_more_records_wait_than_may() {
         let few = begun().planned(|plan| plan.members[0].max_poll_records = 5);
         few.tell(What::Queued { who: M0, records, bytes, letters })
     };
-    waiting(17, 1_000, false).holds();
-    waiting(18, 1_000, false).is_found("SAFE15");
-    waiting(17, 9_000, false).is_found("SAFE15");
+    waiting(27, 1_000, false).holds();
+    waiting(28, 1_000, false).is_found("SAFE15");
+    waiting(27, 18_000, false).is_found("SAFE15");
     // What dead letters hold up is held beside the queue.
-    waiting(18, 1_000, true).holds();
+    waiting(28, 1_000, true).holds();
     waiting(100, 1_000, true).is_found("SAFE15");
 }
 
