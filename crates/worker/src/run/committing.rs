@@ -16,6 +16,7 @@ use offtake_producer::TransactionalProducer;
 
 use super::{
     Runner,
+    letters::REPORT_EVERY,
     transaction::{self, Content, Ended, Fate, Sent},
 };
 use crate::{
@@ -308,13 +309,31 @@ impl Runner {
             self.tell(Event::Committed { offsets });
         }
         // Something may be finished since: a letter that was under way.
-        let Err(error) = result else { return Outcome { error: None, again: true } };
+        let Err(error) = result else {
+            self.told_of_commits = None;
+            return Outcome { error: None, again: true };
+        };
         let is_of_one = error
             .commit_report()
             .is_some_and(|report| report.failed().any(|(_, error)| is_metadata_too_large(error)));
         let again = (is_of_one || is_metadata_too_large(&error)) && self.machine.shorten_metadata();
-        self.tell(Event::Error(error.clone()));
+        if self.is_to_be_told(&error) {
+            self.tell(Event::Error(error.clone()));
+        }
         Outcome { error: Some(error), again }
+    }
+
+    /// Whether this failure of a commit is to be reported: at once, and then again after a while, as long as it is the same.
+    fn is_to_be_told(&mut self, error: &Error) -> bool {
+        let (now, what) = (clock::now(), (error.kind(), error.code()));
+        let is_same = |(kind, code, at): (ErrorKind, Option<ErrorCode>, Instant)| {
+            (kind, code) == what && now < clock::later(at, REPORT_EVERY)
+        };
+        let is_new = !self.told_of_commits.is_some_and(is_same);
+        if is_new {
+            self.told_of_commits = Some((what.0, what.1, now));
+        }
+        is_new
     }
 
     /// Notes that this member has lost these partitions. A transaction that contains one of them must not be committed, unless

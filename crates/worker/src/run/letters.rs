@@ -24,7 +24,7 @@ use crate::{
 /// How long none of the letters to a topic may be acknowledged before that is reported.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
 /// How often it is reported that letters cannot be written.
-const REPORT_EVERY: Duration = Duration::from_secs(60);
+pub(super) const REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// The contents and destinations of letters.
 pub(super) struct DeadLetterForm {

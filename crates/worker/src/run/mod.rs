@@ -20,7 +20,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake::{Consumer, Next, OffsetAndMetadata, OwnedRecord, Position, TopicPartition};
+use offtake::{
+    Consumer, ErrorCode, ErrorKind, Next, OffsetAndMetadata, OwnedRecord, Position, TopicPartition,
+};
 use offtake_producer::RecordMetadata;
 use tokio::{
     sync::watch::Receiver,
@@ -105,6 +107,8 @@ struct Runner {
     /// The error because of which partitions handed over at the end may be uncommitted.
     uncommitted: Option<offtake::Error>,
     poll_from: Instant,
+    /// The failure of commits that was reported last, and when; `None` after a commit that succeeded.
+    told_of_commits: Option<(ErrorKind, Option<ErrorCode>, Instant)>,
     published: Instant,
     /// Whether anything has happened since the last publication.
     is_unpublished: bool,
@@ -182,6 +186,7 @@ impl Runner {
             error: None,
             uncommitted: None,
             poll_from: now,
+            told_of_commits: None,
             published: now,
             is_unpublished: true,
         }
@@ -250,7 +255,13 @@ impl Runner {
                         handing.commit_again(&self.machine);
                     }
                 }
-                Woken::Next(next) => self.on_next(next),
+                Woken::Next(next) => {
+                    self.on_next(next);
+                    // While there is always something to read, nothing else would look for them.
+                    if let Some(ended) = self.jobs.try_join_next_with_id() {
+                        self.jobs_ended(ended);
+                    }
+                }
                 Woken::Ended(ended) => self.jobs_ended(ended),
             }
         }

@@ -272,6 +272,26 @@ async fn a_coordinator_that_is_silent_at_the_end_is_told_and_does_not_hold_it_up
     assert!(cluster.hits(rule) > 0);
 }
 
+/// It is repeated each interval, as the right may be given back. Which is told once, and again if it is another failure.
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_is_refused_again_and_again_is_told_once_in_a_while() {
+    const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
+    let cluster = cluster().await;
+    let ledger = Ledger::default();
+    let rule = cluster.inject(FaultRule::on(ApiKey::OffsetCommit, Fault::Fail(TOPIC_AUTHORIZATION_FAILED)));
+    let worker = worker(&cluster).commit_interval(secs(1));
+    let running = Running::start(worker, ledger.around(|_, _| async { Ok(()) }));
+    running.until("it was refused often", |_| cluster.hits(rule) >= 100).await;
+    let errors = running.events().iter().filter(|event| matches!(event, Event::Error(_))).count();
+    assert!((2..=4).contains(&errors), "once a minute: {errors}");
+    cluster.withdraw(rule);
+    let is_done = |running: &Running| {
+        running.handle.metrics().partitions.values().all(|of| of.committed == Some(RECORDS))
+    };
+    running.until("all is committed", is_done).await;
+    assert!(running.stop().await.is_clean());
+}
+
 /// Its partitions are being handed over while it stops. Found by the arena (8040002).
 #[tokio::test(start_paused = true)]
 async fn a_final_handover_without_a_commit_is_reported() {

@@ -305,7 +305,10 @@ async fn results_behind_a_record_that_stopped_its_partition_are_dropped_and_othe
                 .all(|of| metrics.partitions.get(&orders(of)).is_some_and(|of| of.committed == Some(RECORDS)))
         })
         .await;
-    assert_eq!(running.handle.metrics().queued, 0);
+    let has_stopped =
+        |running: &Running| running.events().iter().any(|event| matches!(event, Event::Stopped(_)));
+    running.until("the record has stopped its partition", has_stopped).await;
+    running.until("nothing of it is kept", |running| running.handle.metrics().queued == 0).await;
     let summary = running.stop().await;
     assert_eq!(summary.stopped.len(), 1);
     let expected: BTreeSet<_> = all().into_iter().filter(|(of, at)| *of > 0 || *at < 3).collect();
