@@ -1,0 +1,153 @@
+//! A partition that cannot go on leaves room for the others, and takes part again once it can.
+
+use super::*;
+use crate::{Transactions, output::Output};
+
+/// Partition 1 is read, and all of it is handled, for twice what the queue holds.
+fn the_other_goes_on(world: &mut World) {
+    for round in 0..8 {
+        assert!(!world.paused.contains(&partition(1)), "it is paused in round {round}");
+        world.receive(1, 1000 + round * 25, &[None; 25]);
+        // Another poll comes before the first is handled.
+        while let Some(offset) = world.offsets().into_iter().find(|offset| *offset >= 1000) {
+            world.end(offset, Results::All(HandlerResult::Done));
+        }
+    }
+    assert!(!world.paused.contains(&partition(1)));
+}
+
+fn hours(options: Options) -> Options {
+    Options { retry: Retry::fixed(Duration::from_secs(3600)).attempts(3), ..options }
+}
+
+/// The lane takes more than half of the queue.
+#[test]
+fn a_key_that_is_tried_for_hours_stops_no_other_partition() {
+    for (queue, queue_bytes) in [(100, usize::MAX), (10_000, 1000)] {
+        for order in [Order::Key, Order::Partition] {
+            let mut world = World::new(hours(Options { queue, queue_bytes, order, ..options() }));
+            world.assign([0, 1]);
+            world.receive(0, 0, &[A; 60]);
+            world.fail(0, Again);
+            world.receive(1, 900, &[None; 20]);
+            world.receive(1, 920, &[None; 20]);
+            while let Some(offset) = world.offsets().first().copied() {
+                world.done(offset);
+            }
+            the_other_goes_on(&mut world);
+            assert_eq!(world.paused.iter().collect::<Vec<_>>(), [&partition(0)]);
+            world.pass(Duration::from_secs(3600));
+            (0..60).for_each(|offset| world.done(offset));
+            assert!(world.paused.is_empty(), "{:?}", world.paused);
+            assert_eq!(world.machine.metrics().queued, 0);
+        }
+    }
+}
+
+/// As much as the queue is held beside it, and no more.
+#[test]
+fn what_cannot_go_on_is_held_up_to_a_limit() {
+    let mut world = World::new(hours(Options { concurrency: 100, queue: 100, ..options() }));
+    world.assign(0..50);
+    for index in 0..50 {
+        if !world.paused.contains(&partition(index)) {
+            world.receive(index, 0, &[A; 25]);
+            world.fail(0, Again);
+        }
+    }
+    let queued = world.machine.metrics().queued;
+    assert!((180..=225).contains(&queued), "{queued}");
+    assert_eq!(world.paused.len(), 50);
+    world.pass(Duration::from_secs(3600));
+    while let Some((records, _)) = world.running.first() {
+        let Rec { partition: index, offset, .. } = records[0].record;
+        let at = world.running.iter().position(|(records, _)| records[0].record.partition == index);
+        let (_, ticket) = world.running.remove(at.unwrap());
+        assert!(offset < 25);
+        world.machine.job_ended(world.now, 0, &ticket, &Results::All(HandlerResult::Done), Vec::new());
+        world.drain();
+    }
+    assert!(world.paused.is_empty(), "{:?}", world.paused);
+    assert_eq!(world.machine.metrics().queued, 0);
+}
+
+/// Results of a transactional worker wait for the record before them.
+#[test]
+fn a_record_that_holds_up_the_results_of_its_partition_stops_no_other() {
+    let transactions = Some(Transactions::by("a"));
+    let options = Options { transactions, metadata_bytes: 0, order: Order::Unordered, ..options() };
+    let mut world = World::with(hours(options), 1, true);
+    world.assign([0, 1]);
+    let output = || Output {
+        topic: "out".to_owned(),
+        partition: None,
+        key: None,
+        value: None,
+        headers: Vec::new(),
+        timestamp: None,
+        first: None,
+    };
+    let done_but_first = |world: &mut World| {
+        while let Some(at) = world.running.iter().position(|(records, _)| records[0].record.offset > 0) {
+            let (_, ticket) = world.running.remove(at);
+            let outputs = vec![vec![output()]];
+            world.machine.job_ended(world.now, 0, &ticket, &Results::All(HandlerResult::Done), outputs);
+            world.drain();
+        }
+    };
+    world.receive(0, 0, &[None]);
+    world.fail(0, Again);
+    for poll in 0..4 {
+        if !world.paused.contains(&partition(0)) {
+            world.receive(0, 1 + poll * 25, &[None; 25]);
+            done_but_first(&mut world);
+        }
+    }
+    assert!(world.machine.metrics().queued > 75);
+    for round in 0..8 {
+        assert!(!world.paused.contains(&partition(1)), "it is paused in round {round}");
+        world.receive(1, 1000 + round * 25, &[None; 25]);
+        done_but_first(&mut world);
+        commit(&mut world);
+    }
+    assert_eq!(world.paused.iter().collect::<Vec<_>>(), [&partition(0)]);
+    world.pass(Duration::from_secs(3600));
+    world.done(0);
+    commit(&mut world);
+    assert!(world.paused.is_empty(), "{:?}", world.paused);
+    assert_eq!(world.machine.metrics().queued, 0);
+}
+
+fn commit(world: &mut World) {
+    assert!(world.machine.begin_transaction(world.now));
+    let commits = world.machine.take_commit(world.now, None);
+    world.machine.send_effects(&commits);
+    world.machine.transaction_ended(world.now, &commits, true, &BTreeMap::new());
+    world.drain();
+}
+
+/// Nothing of its partition begins, in an assignment that comes after that.
+#[test]
+fn a_cancelled_handler_that_does_not_end_stops_no_other_partition() {
+    let mut world = World::new(Options { order: Order::Unordered, ..options() });
+    world.holds_ends = true;
+    world.assign([0, 1]);
+    world.receive(0, 0, &[None]);
+    world.machine.rewound(&partition(0), 0);
+    world.drain();
+    world.machine.removed(&[partition(0)]);
+    world.assign([0]);
+    for poll in 0..4 {
+        if !world.paused.contains(&partition(0)) {
+            world.receive(0, poll * 25, &[None; 25]);
+        }
+    }
+    the_other_goes_on(&mut world);
+    assert_eq!(world.paused.iter().collect::<Vec<_>>(), [&partition(0)]);
+    world.holds_ends = false;
+    world.end_cancelled();
+    while let Some(offset) = world.offsets().first().copied() {
+        world.done(offset);
+    }
+    assert!(world.paused.is_empty(), "{:?}", world.paused);
+}
