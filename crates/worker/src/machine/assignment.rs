@@ -21,6 +21,10 @@ impl<R: Clone> Machine<R> {
             let is_moving = self.options.retry.topic_index(name.topic.as_str()).is_some();
             assigned.push((self.begin(name, Pauses { is_moving, ..Pauses::default() }), name.clone()));
         }
+        // The shares are smaller now.
+        if self.room.is_scarce() {
+            self.look_at_all_lanes();
+        }
         assigned
     }
 
@@ -195,6 +199,7 @@ impl<R: Clone> Machine<R> {
             |lane: usize| lanes.get(lane).is_some_and(|lane| matches!(lane.state, LaneState::Waiting));
         self.waiting.retain(|(_, of, lane)| *of != id || waits(*lane));
         partition.pauses.lane = None;
+        self.look_at_lanes(id);
         self.leave_queue(id, count, bytes);
         self.drop_what_is_over(id);
         self.has_news = true;
@@ -283,6 +288,10 @@ impl<R: Clone> Machine<R> {
     pub(crate) fn removed(&mut self, names: &[TopicPartition]) {
         for name in names {
             let Some(id) = self.by_name.remove(name) else { continue };
+            // Nothing more is said of its pauses: it may begin again as it is.
+            if let Some(partition) = self.partitions.get_mut(&id) {
+                partition.phase = Phase::Revoking;
+            }
             self.cancel_jobs(id);
             self.waiting.retain(|(_, of, _)| *of != id);
             self.end_wait(id);

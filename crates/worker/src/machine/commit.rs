@@ -70,7 +70,8 @@ impl<R> Partition<R> {
     /// Whether its effects wait for an unfinished record before them.
     pub(super) fn has_effects_that_wait(&self) -> bool {
         let position = self.tracker.as_ref().map(Tracker::position);
-        self.effects.lowest().is_some_and(|lowest| position.is_some_and(|position| lowest >= position))
+        let cap = position.map(|position| self.effects.cap(position));
+        self.effects.lowest().is_some_and(|lowest| cap.is_some_and(|cap| lowest >= cap))
     }
 
     /// Whether a commit would contain anything new.
@@ -156,7 +157,7 @@ impl<R: Clone> Machine<R> {
     /// Prepares a transaction, whose contents are [taken](Self::take_commit) once the group metadata is known. Returns whether
     /// there is something to commit.
     pub(crate) fn begin_transaction(&mut self, now: Instant) -> bool {
-        self.look_at_what_is_aside();
+        self.look_at_what_has_no_room();
         self.is_committing = self.partitions.values().any(Partition::has_progress);
         if !self.is_committing {
             (self.last_commit, self.has_news) = (now, false);

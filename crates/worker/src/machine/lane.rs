@@ -105,10 +105,6 @@ impl<R> Lane<R> {
         self.in_turn
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.records.iter().map(|entry| entry.bytes).sum()
-    }
-
     /// Handles the end of an attempt at the first of them.
     pub(crate) fn turn_ended(&mut self, is_done: bool) {
         self.in_turn = match self.in_turn {

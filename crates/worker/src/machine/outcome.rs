@@ -70,6 +70,8 @@ struct JobEnd {
     is_probe: bool,
     /// Whether it failed as a whole and had several records: which of them it failed for is not known.
     is_shared_failure: bool,
+    /// Whether there is one result for all of its records.
+    is_one_result: bool,
 }
 
 /// The copy of a record that is not retried here any more, for the dead letters or a retry topic.
@@ -133,7 +135,8 @@ impl<R: Clone> Machine<R> {
         let results = torn.as_ref().unwrap_or(results);
         let is_probe = self.probe.take_if(|probe| *probe == ticket.id).is_some();
         let is_shared_failure = records > 1 && matches!(results, Results::All(HandlerResult::Failed { .. }));
-        let end = JobEnd { now, now_ms, is_probe, is_shared_failure };
+        let is_one_result = matches!(results, Results::All(_));
+        let end = JobEnd { now, now_ms, is_probe, is_shared_failure, is_one_result };
         let mut outputs = outputs.into_iter();
         let mut nth = 0;
         for (lane, count) in &ticket.lanes {
@@ -186,7 +189,9 @@ impl<R: Clone> Machine<R> {
             let bytes = outputs.iter().map(Output::bytes).sum();
             self.keep(id, offset, bytes, Effect::Outputs(outputs));
         }
-        for _ in 0..done {
+        // A batch with one result is one outcome for each lane, as a failure of it is.
+        let outcomes = if end.is_one_result { done.min(1) } else { done };
+        for _ in 0..outcomes {
             self.note_outcome(end.now, end.is_probe, Outcome::Done);
         }
         let lane = self.partitions.get_mut(&id).and_then(|partition| partition.lanes.get_mut(index));
@@ -215,7 +220,7 @@ impl<R: Clone> Machine<R> {
     /// Handles a failure of the first records of a lane: of one, or of all that were in a batch that failed as a whole.
     fn failed(
         &mut self,
-        JobEnd { now, now_ms, is_probe, is_shared_failure }: JobEnd,
+        JobEnd { now, now_ms, is_probe, is_shared_failure, .. }: JobEnd,
         id: AssignmentId,
         index: usize,
         records: usize,
@@ -232,10 +237,7 @@ impl<R: Clone> Machine<R> {
             false => Outcome::Failed,
         };
         match kind {
-            // Of a batch that failed as a whole, each record counts, as it would if it was done.
-            FailureKind::Retry if weight == Weight::Whole => {
-                (0..records).for_each(|_| self.note_outcome(now, is_probe, outcome));
-            }
+            FailureKind::Retry if weight == Weight::Whole => self.note_outcome(now, is_probe, outcome),
             FailureKind::Retry if is_probe => self.with_breaker(|breaker| breaker.probe_cancelled()),
             FailureKind::Retry => {}
             FailureKind::Poison => self.note_outcome(now, is_probe, Outcome::Done),

@@ -42,6 +42,8 @@ pub(crate) struct Partition<R> {
     pub(crate) commits: Commits,
     /// The effects of finished records in a transaction.
     pub(crate) effects: Effects<R>,
+    /// Whether they waited for an unfinished record before them, when that was last looked at.
+    pub(crate) effects_wait: bool,
     /// For a retry topic: the wait for its next record.
     pub(crate) wait: Option<Wait>,
     /// The record whose wait has ended: it is due, whatever its timestamp.
@@ -116,6 +118,7 @@ impl<R> Partition<R> {
             pauses: Pauses::default(),
             commits: Commits::default(),
             effects: Effects::new(),
+            effects_wait: false,
             wait: None,
             waited_for: None,
             ahead: None,
@@ -203,6 +206,14 @@ impl<R> Partition<R> {
             tracker.pass(to);
             self.commits.changes += u64::from(tracker.position() != before);
         }
+    }
+
+    /// Whether a lane has this many records, or most of those of a partition that has this many bytes. A record that nothing waits
+    /// for fills nothing.
+    pub(crate) fn fills_share(&self, lane: usize, (records, bytes): (usize, usize)) -> bool {
+        self.lanes.get(lane).map(|lane| lane.records.len()).is_some_and(|count| {
+            count >= records || count > 1 && self.queued_bytes >= bytes && count * 2 > self.queued
+        })
     }
 
     /// The place in the queue of a lane whose first record has never failed.

@@ -21,7 +21,6 @@
 
 use super::{
     Action, AssignmentId, Machine, Mode,
-    lane::Lane,
     partition::{Aside, Partition, Phase},
 };
 use crate::BreakerState;
@@ -143,9 +142,10 @@ impl<R: Clone> Machine<R> {
         let Some(partition) = self.partitions.get(&id) else { return };
         let Partition { queued, queued_bytes, unwritten, writing, .. } = *partition;
         let was = partition.pauses.aside;
-        let is_over = match was {
-            None => queued >= share || queued_bytes >= share_bytes,
-            Some(_) => queued > share / 2 || queued_bytes > share_bytes / 2,
+        // A lane that has used up the share may have some of it at a handler.
+        let is_over = match was.is_some() || partition.pauses.lane.is_some() {
+            false => queued >= share || queued_bytes >= share_bytes,
+            true => queued > share / 2 || queued_bytes > share_bytes / 2,
         };
         let waits_for_room = partition.pauses.room || was == Some(Aside::Stuck);
         let aside = if !is_over {
@@ -165,17 +165,23 @@ impl<R: Clone> Machine<R> {
         self.resume_when_half_empty();
     }
 
-    /// The same for all partitions whose records are set aside.
-    pub(super) fn look_at_what_is_aside(&mut self) {
-        let set_aside = self.partitions.iter().filter(|(_, partition)| partition.pauses.aside.is_some());
-        let ids: Vec<_> = set_aside.map(|(id, _)| *id).collect();
+    /// The same for all partitions that are paused for want of room, once it was looked at whether their results wait.
+    pub(super) fn look_at_what_has_no_room(&mut self) {
+        let has_none = |partition: &Partition<R>| partition.pauses.room || partition.pauses.aside.is_some();
+        let these = self.partitions.iter_mut().filter(|(_, partition)| has_none(partition));
+        let ids: Vec<_> = these
+            .map(|(id, partition)| {
+                partition.effects_wait = partition.has_effects_that_wait();
+                *id
+            })
+            .collect();
         ids.into_iter().for_each(|id| self.look_aside(id));
     }
 
     /// Whether what it holds has to wait for one record, or for a handler that does not end.
     fn is_stuck(&self, partition: &Partition<R>) -> bool {
         partition.pauses.lane.is_some()
-            || partition.has_effects_that_wait()
+            || partition.effects_wait
             || self.ending.values().any(|name| *name == partition.name)
     }
 
@@ -197,8 +203,7 @@ impl<R: Clone> Machine<R> {
             self.room.is_scarce = true;
             self.partitions.values_mut().for_each(|partition| partition.pauses.room = true);
             self.balance_all();
-            let ids: Vec<_> = self.partitions.keys().copied().collect();
-            ids.into_iter().for_each(|id| self.look_aside(id));
+            self.look_at_all_lanes();
         } else if self.room.is_nearly_full() {
             let unpaused = self
                 .partitions
@@ -209,6 +214,7 @@ impl<R: Clone> Machine<R> {
             if let Some((id, partition)) = fullest {
                 (self.room.is_scarce, partition.pauses.room) = (true, true);
                 let id = *id;
+                self.look_at_lanes(id);
                 self.balance(id);
                 self.look_aside(id);
             }
@@ -217,14 +223,9 @@ impl<R: Clone> Machine<R> {
 
     /// Checks a lane that got a record.
     pub(super) fn lane_grew(&mut self, id: AssignmentId, lane: usize) {
-        let (share, share_bytes) = (self.share(), self.share_of_bytes());
+        let shares = (self.share(), self.share_of_bytes());
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        if partition.pauses.lane.is_some() {
-            return;
-        }
-        let is_large = partition.queued_bytes >= share_bytes;
-        let is_over = |lane: &Lane<R>| lane.records.len() >= share || is_large && lane.bytes() >= share_bytes;
-        if partition.lanes.get(lane).is_some_and(is_over) {
+        if partition.pauses.lane.is_none() && partition.fills_share(lane, shares) {
             partition.pauses.lane = Some(lane);
             self.balance(id);
             self.look_aside(id);
@@ -235,10 +236,35 @@ impl<R: Clone> Machine<R> {
     pub(super) fn lane_shrank(&mut self, id: AssignmentId, lane: usize) {
         let (share, share_bytes) = (self.share(), self.share_of_bytes());
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        let is_under = |lane: &Lane<R>| lane.records.len() <= share / 2 && lane.bytes() <= share_bytes / 2;
-        if partition.pauses.lane == Some(lane) && partition.lanes.get(lane).is_none_or(is_under) {
+        let fills_half = partition.fills_share(lane, (share / 2 + 1, share_bytes / 2 + 1));
+        if partition.pauses.lane == Some(lane) && !fills_half {
             partition.pauses.lane = None;
+            self.look_at_lanes(id);
             self.balance(id);
+            self.look_aside(id);
+        }
+    }
+
+    /// Looks for a lane that has used up the partition's share.
+    pub(super) fn look_at_lanes(&mut self, id: AssignmentId) {
+        let shares = (self.share(), self.share_of_bytes());
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        if partition.pauses.lane.is_none() {
+            let found = partition
+                .lanes
+                .iter()
+                .map(|(lane, _)| lane)
+                .find(|lane| partition.fills_share(*lane, shares));
+            partition.pauses.lane = found;
+            self.balance(id);
+        }
+    }
+
+    /// The same for all partitions. What they hold is set aside, if that is why they cannot go on.
+    pub(super) fn look_at_all_lanes(&mut self) {
+        let ids: Vec<_> = self.partitions.keys().copied().collect();
+        for id in ids {
+            self.look_at_lanes(id);
             self.look_aside(id);
         }
     }
@@ -250,7 +276,7 @@ impl<R: Clone> Machine<R> {
         share.max(LEAST_SHARE).min(most)
     }
 
-    /// The bytes of one lane that may wait.
+    /// The bytes of one partition that may wait, if it cannot go on.
     fn share_of_bytes(&self) -> usize {
         let most = self.room.most.bytes;
         let share = most.checked_div(self.partitions.len().max(2)).unwrap_or(most);

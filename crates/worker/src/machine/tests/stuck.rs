@@ -151,3 +151,69 @@ fn a_cancelled_handler_that_does_not_end_stops_no_other_partition() {
     }
     assert!(world.paused.is_empty(), "{:?}", world.paused);
 }
+
+/// The others come when the room is taken already, and the shares are smaller from then on.
+#[test]
+fn partitions_that_come_later_go_on_too() {
+    let mut world = World::new(hours(options()));
+    world.assign([0, 2]);
+    for (index, count) in [(0, 40), (2, 36)] {
+        world.receive(index, 0, &vec![A; count]);
+        world.end(0, Results::All(failure(Again)));
+    }
+    world.receive(2, 36, &[A]);
+    assert_eq!(world.paused.len(), 2);
+    world.assign([1, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(world.paused.len(), 2, "those that cannot go on");
+    the_other_goes_on(&mut world);
+}
+
+/// What is left of a lane after the log was cut is more than half of the queue.
+#[test]
+fn a_key_that_is_tried_for_hours_stops_nobody_after_a_cut_either() {
+    let mut world = World::new(hours(options()));
+    world.assign([0, 1]);
+    world.receive(0, 0, &[A; 60]);
+    world.fail(0, Again);
+    world.machine.rewound(&partition(0), 59);
+    world.drain();
+    world.receive(1, 900, &[None; 25]);
+    world.receive(1, 925, &[None; 25]);
+    while let Some(offset) = world.offsets().into_iter().find(|offset| *offset >= 900) {
+        world.done(offset);
+    }
+    the_other_goes_on(&mut world);
+}
+
+/// Nothing waits for it, so that its partition goes on: it is the only one of its lane.
+#[test]
+fn a_large_record_that_is_tried_for_hours_does_not_stop_its_own_partition() {
+    let mut world = World::new(hours(Options { queue_bytes: 640, order: Order::Unordered, ..options() }));
+    world.assign(0..64);
+    world.receive(0, 0, &[None]);
+    world.fail(0, Again);
+    assert!(world.paused.is_empty(), "one of 64 may have ten bytes");
+    world.receive(0, 1, &[None]);
+    world.done(1);
+    assert!(world.paused.is_empty());
+}
+
+/// It begins again where it was committed, and is said to be paused until it is there: nothing of it is handed out before.
+#[test]
+fn a_partition_that_was_set_aside_and_begins_again_stays_paused() {
+    let transactions = Some(Transactions::by("a"));
+    let options = Options { transactions, metadata_bytes: 0, ..options() };
+    let mut world = World::with(hours(options), 1, true);
+    world.assign([0, 1]);
+    world.receive(0, 0, &[B]);
+    world.done(0);
+    world.receive(0, 1, &[A; 60]);
+    world.fail(1, Again);
+    world.receive(1, 900, &[None; 20]);
+    assert!(world.paused.contains(&partition(0)));
+    assert!(world.machine.begin_transaction(world.now));
+    let commits = world.machine.take_commit(world.now, None);
+    assert_eq!(world.machine.start_over(&commits).len(), commits.len());
+    world.drain();
+    assert!(world.paused.contains(&partition(0)));
+}
