@@ -199,8 +199,8 @@ impl<R: Clone> Machine<R> {
             |lane: usize| lanes.get(lane).is_some_and(|lane| matches!(lane.state, LaneState::Waiting));
         self.waiting.retain(|(_, of, lane)| *of != id || waits(*lane));
         partition.pauses.lane = None;
-        self.look_at_lanes(id);
         self.leave_queue(id, count, bytes);
+        self.look_at_lanes(id);
         self.drop_what_is_over(id);
         self.has_news = true;
         self.line_up(id);

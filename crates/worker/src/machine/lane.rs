@@ -86,6 +86,8 @@ pub(crate) enum LaneState {
 pub(crate) struct Lane<R> {
     key: Option<Bytes>,
     pub(crate) records: VecDeque<Entry<R>>,
+    /// Their bytes.
+    bytes: usize,
     pub(crate) state: LaneState,
     /// The number of records that go to a handler without those of other lanes, after several failures in batches; 0 for no such
     /// limit. One record goes alone at first; as long as they succeed, twice as many go each time: after an outage nobody is at
@@ -94,6 +96,23 @@ pub(crate) struct Lane<R> {
 }
 
 impl<R> Lane<R> {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn pop_first(&mut self) -> Option<Entry<R>> {
+        let entry = self.records.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(entry.bytes);
+        Some(entry)
+    }
+
+    /// Removes the records from this one on.
+    pub(crate) fn split_off(&mut self, at: usize) -> VecDeque<Entry<R>> {
+        let rest = self.records.split_off(at.min(self.records.len()));
+        self.bytes = self.bytes.saturating_sub(rest.iter().map(|entry| entry.bytes).sum());
+        rest
+    }
+
     /// The number of records that go without those of other lanes now.
     pub(crate) fn begin_turn(&mut self) -> usize {
         match self.records.front() {
@@ -149,6 +168,7 @@ impl<R> Lanes<R> {
             LaneKey::Alone => None,
         };
         if let Some(lane) = found.and_then(|index| self.get_mut(index)) {
+            lane.bytes += entry.bytes;
             lane.records.push_back(entry);
             return (found.unwrap_or_default(), false);
         }
@@ -167,7 +187,8 @@ impl<R> Lanes<R> {
             }
             LaneKey::Alone => None,
         };
-        let lane = Lane { key, records: VecDeque::from([entry]), state: LaneState::Ready, in_turn: 0 };
+        let bytes = entry.bytes;
+        let lane = Lane { key, records: VecDeque::from([entry]), bytes, state: LaneState::Ready, in_turn: 0 };
         if let Some(free) = self.lanes.get_mut(index) {
             *free = Some(lane);
         }

@@ -205,6 +205,9 @@ impl<R: Clone> Machine<R> {
             None => self.lane_goes_on(id, index),
         }
         self.lane_shrank(id, index);
+        if self.room.is_scarce() {
+            self.lane_grew(id, index); // by the records that wait again
+        }
         // Results may have waited for it.
         self.look_aside(id);
         self.drop_what_is_over(id);

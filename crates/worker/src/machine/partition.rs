@@ -208,11 +208,11 @@ impl<R> Partition<R> {
         }
     }
 
-    /// Whether a lane has this many records, or most of those of a partition that has this many bytes. A record that nothing waits
-    /// for fills nothing.
+    /// Whether a lane has this many records or bytes. For one that nothing waits for, this counts only if there is no room.
     pub(crate) fn fills_share(&self, lane: usize, (records, bytes): (usize, usize)) -> bool {
-        self.lanes.get(lane).map(|lane| lane.records.len()).is_some_and(|count| {
-            count >= records || count > 1 && self.queued_bytes >= bytes && count * 2 > self.queued
+        self.lanes.get(lane).is_some_and(|lane| {
+            let (count, has_many_bytes) = (lane.records.len(), lane.bytes() >= bytes);
+            count >= records || has_many_bytes && (count > 1 || self.pauses.room)
         })
     }
 
@@ -294,7 +294,7 @@ impl<R> Partition<R> {
         for index in self.lanes.indexes() {
             let Some(lane) = self.lanes.get_mut(index) else { continue };
             let kept = lane.kept();
-            for entry in lane.records.drain(kept..) {
+            for entry in lane.split_off(kept) {
                 count += 1;
                 bytes += entry.bytes;
                 lowest = Some(lowest.map_or(entry.offset, |lowest| lowest.min(entry.offset)));
@@ -331,7 +331,7 @@ impl<R> Partition<R> {
             if stay == 0 && matches!(lane.state, LaneState::Writing { .. }) {
                 self.writing = self.writing.saturating_sub(1);
             }
-            for entry in lane.records.drain(stay..) {
+            for entry in lane.split_off(stay) {
                 open_from = open_from.min(entry.cover.from);
                 count += 1;
                 bytes += entry.bytes;
@@ -401,7 +401,7 @@ impl<R> Partition<R> {
 
     /// Finishes the first record of a lane.
     pub(crate) fn finish_first(&mut self, lane: usize) -> Option<Entry<R>> {
-        let entry = self.lanes.get_mut(lane)?.records.pop_front()?;
+        let entry = self.lanes.get_mut(lane)?.pop_first()?;
         if entry.letter_failures > 0 {
             self.unwritten = self.unwritten.saturating_sub(1);
         }

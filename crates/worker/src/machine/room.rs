@@ -2,7 +2,7 @@
 //!
 //! Three rules:
 //! - The queue is full when it holds the allowed number of records or bytes. Then every partition is paused. From three quarters
-//!   on, each poll that returns records pauses the partition with the most waiting records, to leave the rest to the others.
+//!   on, each poll that returns records pauses the partition with the largest part of the queue, to leave the rest to the others.
 //! - When the queue is down to half, all of these are resumed.
 //! - A lane that fills the partition's share of the queue pauses its partition, until it is down to half of that. (The share is
 //!   the queue divided by the partitions, at most half of the queue; at least 8 records, or the whole queue if that is smaller.)
@@ -189,8 +189,17 @@ impl<R: Clone> Machine<R> {
     fn resume_when_half_empty(&mut self) {
         if self.room.is_scarce && self.room.is_half_empty() {
             self.room.is_scarce = false;
-            self.partitions.values_mut().for_each(|partition| partition.pauses.room = false);
+            let halves = (self.share() / 2 + 1, self.share_of_bytes() / 2 + 1);
+            let mut freed = Vec::new();
+            for (id, partition) in &mut self.partitions {
+                partition.pauses.room = false;
+                if partition.pauses.lane.is_some_and(|lane| !partition.fills_share(lane, halves)) {
+                    partition.pauses.lane = None;
+                    freed.push(*id);
+                }
+            }
             self.balance_all();
+            freed.into_iter().for_each(|id| self.look_aside(id));
         }
     }
 
@@ -205,12 +214,17 @@ impl<R: Clone> Machine<R> {
             self.balance_all();
             self.look_at_all_lanes();
         } else if self.room.is_nearly_full() {
+            let most = self.room.most;
             let unpaused = self
                 .partitions
                 .iter_mut()
                 .filter(|(_, partition)| !partition.pauses.room && partition.pauses.aside.is_none());
-            // The fullest has the most records; bytes decide between equals.
-            let fullest = unpaused.max_by_key(|(_, partition)| (partition.queued, partition.queued_bytes));
+            // The fullest has the largest part of the queue, of its records or of its bytes.
+            let part = |partition: &Partition<R>| {
+                let records = partition.queued as f64 / most.records.max(1) as f64;
+                records.max(partition.queued_bytes as f64 / most.bytes.max(1) as f64)
+            };
+            let fullest = unpaused.max_by(|(_, one), (_, other)| part(one).total_cmp(&part(other)));
             if let Some((id, partition)) = fullest {
                 (self.room.is_scarce, partition.pauses.room) = (true, true);
                 let id = *id;

@@ -198,6 +198,48 @@ fn a_large_record_that_is_tried_for_hours_does_not_stop_its_own_partition() {
     assert!(world.paused.is_empty());
 }
 
+/// With more bytes than half of the queue, few records, and more records of other keys beside them.
+#[test]
+fn a_key_with_large_records_that_is_tried_for_hours_stops_no_other_partition() {
+    let large = |offset, key| Item { bytes: 1000, ..item(0, offset, key) };
+    for count in [1, 40] {
+        let size = if count == 1 { 40 } else { 1 };
+        let mut world = World::new(hours(Options { queue: 1000, queue_bytes: 64_000, ..options() }));
+        world.assign([0, 1]);
+        let items: Vec<_> = (0..count).map(|nth| Item { bytes: size * 1000, ..large(nth, A) }).collect();
+        world.receive_items(0, items, count);
+        world.fail(0, Again);
+        let first = i64::from(count == 1) + count;
+        world.receive(0, first, &[None; 60]);
+        let many = |first: i64| {
+            (first..first + 10)
+                .map(|offset| Item { bytes: 1000, ..item(1, offset, None) })
+                .collect::<Vec<_>>()
+        };
+        world.receive_items(1, many(900), 910);
+        world.receive_items(1, many(910), 920);
+        world.receive_items(1, many(920), 930);
+        while let Some(offset) = world.offsets().first().copied() {
+            world.done(offset);
+        }
+        for round in 0..8 {
+            assert!(!world.paused.contains(&partition(1)), "{count}: it is paused in round {round}");
+            let first = 1000 + round * 10;
+            world.receive_items(1, many(first), first + 10);
+            while let Some(offset) = world.offsets().first().copied() {
+                world.done(offset);
+            }
+        }
+        assert!(!world.paused.contains(&partition(1)));
+        world.pass(Duration::from_secs(3600));
+        while let Some(offset) = world.offsets().first().copied() {
+            world.done(offset);
+        }
+        assert!(world.paused.is_empty(), "{:?}", world.paused);
+        assert_eq!((world.machine.metrics().queued, world.machine.metrics().queued_bytes), (0, 0));
+    }
+}
+
 /// It begins again where it was committed, and is said to be paused until it is there: nothing of it is handed out before.
 #[test]
 fn a_partition_that_was_set_aside_and_begins_again_stays_paused() {
