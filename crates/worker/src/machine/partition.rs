@@ -208,11 +208,13 @@ impl<R> Partition<R> {
         }
     }
 
-    /// Whether a lane has this many records or bytes. For one that nothing waits for, this counts only if there is no room.
+    /// Whether a lane has this many records or bytes. Those of a single record, for which nothing waits, count only if it has failed
+    /// and there is no room.
     pub(crate) fn fills_share(&self, lane: usize, (records, bytes): (usize, usize)) -> bool {
         self.lanes.get(lane).is_some_and(|lane| {
             let (count, has_many_bytes) = (lane.records.len(), lane.bytes() >= bytes);
-            count >= records || has_many_bytes && (count > 1 || self.pauses.room)
+            let has_failed = lane.records.front().is_some_and(|entry| entry.has_failed);
+            count >= records || has_many_bytes && (count > 1 || self.pauses.room && has_failed)
         })
     }
 

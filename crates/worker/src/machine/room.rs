@@ -195,6 +195,7 @@ impl<R: Clone> Machine<R> {
                 partition.pauses.room = false;
                 if partition.pauses.lane.is_some_and(|lane| !partition.fills_share(lane, halves)) {
                     partition.pauses.lane = None;
+                    partition.effects_wait = partition.has_effects_that_wait();
                     freed.push(*id);
                 }
             }

@@ -118,6 +118,51 @@ fn a_record_that_holds_up_the_results_of_its_partition_stops_no_other() {
     assert_eq!(world.machine.metrics().queued, 0);
 }
 
+/// The record is large, and alone in its lane.
+#[test]
+fn a_large_record_that_holds_up_the_results_of_its_partition_stops_no_other() {
+    let transactions = Some(Transactions::by("a"));
+    let options = Options { transactions, metadata_bytes: 0, order: Order::Unordered, ..options() };
+    let mut world = World::with(hours(Options { queue_bytes: 10_000, ..options }), 1, true);
+    world.assign([0, 1]);
+    let done_but_first = |world: &mut World| {
+        while let Some(at) = world.running.iter().position(|(records, _)| records[0].record.offset > 0) {
+            let (_, ticket) = world.running.remove(at);
+            let output = Output {
+                topic: "out".to_owned(),
+                partition: None,
+                key: None,
+                value: None,
+                headers: Vec::new(),
+                timestamp: None,
+                first: None,
+            };
+            let results = Results::All(HandlerResult::Done);
+            world.machine.job_ended(world.now, 0, &ticket, &results, vec![vec![output]]);
+            world.drain();
+        }
+    };
+    world.receive_items(0, vec![Item { bytes: 6000, ..item(0, 0, None) }], 1);
+    world.fail(0, Again);
+    let mut next = 1;
+    for round in 0..20 {
+        if !world.paused.contains(&partition(0)) {
+            world.receive(0, next, &[None; 25]);
+            next += 25;
+        }
+        assert!(!world.paused.contains(&partition(1)), "it is paused in round {round}");
+        world.receive(1, 1000 + round * 25, &[None; 25]);
+        done_but_first(&mut world);
+        commit(&mut world);
+    }
+    assert!(world.machine.metrics().queued <= 225, "{}", world.machine.metrics().queued);
+    world.pass(Duration::from_secs(3600));
+    world.done(0);
+    commit(&mut world);
+    assert!(world.paused.is_empty(), "{:?}", world.paused);
+    assert_eq!(world.machine.metrics().queued, 0);
+}
+
 fn commit(world: &mut World) {
     assert!(world.machine.begin_transaction(world.now));
     let commits = world.machine.take_commit(world.now, None);
