@@ -71,6 +71,25 @@ fn what_cannot_go_on_is_held_up_to_a_limit() {
     assert_eq!(world.machine.metrics().queued, 0);
 }
 
+/// Ends all handlers but that of offset 0. Each has sent a record.
+fn done_but_first(world: &mut World) {
+    while let Some(at) = world.running.iter().position(|(records, _)| records[0].record.offset > 0) {
+        let (_, ticket) = world.running.remove(at);
+        let sent = Output {
+            topic: "out".to_owned(),
+            partition: None,
+            key: None,
+            value: None,
+            headers: Vec::new(),
+            timestamp: None,
+            first: None,
+        };
+        let results = Results::All(HandlerResult::Done);
+        world.machine.job_ended(world.now, 0, &ticket, &results, vec![vec![sent]]);
+        world.drain();
+    }
+}
+
 /// Results of a transactional worker wait for the record before them.
 #[test]
 fn a_record_that_holds_up_the_results_of_its_partition_stops_no_other() {
@@ -78,23 +97,6 @@ fn a_record_that_holds_up_the_results_of_its_partition_stops_no_other() {
     let options = Options { transactions, metadata_bytes: 0, order: Order::Unordered, ..options() };
     let mut world = World::with(hours(options), 1, true);
     world.assign([0, 1]);
-    let output = || Output {
-        topic: "out".to_owned(),
-        partition: None,
-        key: None,
-        value: None,
-        headers: Vec::new(),
-        timestamp: None,
-        first: None,
-    };
-    let done_but_first = |world: &mut World| {
-        while let Some(at) = world.running.iter().position(|(records, _)| records[0].record.offset > 0) {
-            let (_, ticket) = world.running.remove(at);
-            let outputs = vec![vec![output()]];
-            world.machine.job_ended(world.now, 0, &ticket, &Results::All(HandlerResult::Done), outputs);
-            world.drain();
-        }
-    };
     world.receive(0, 0, &[None]);
     world.fail(0, Again);
     for poll in 0..4 {
@@ -125,23 +127,6 @@ fn a_large_record_that_holds_up_the_results_of_its_partition_stops_no_other() {
     let options = Options { transactions, metadata_bytes: 0, order: Order::Unordered, ..options() };
     let mut world = World::with(hours(Options { queue_bytes: 10_000, ..options }), 1, true);
     world.assign([0, 1]);
-    let done_but_first = |world: &mut World| {
-        while let Some(at) = world.running.iter().position(|(records, _)| records[0].record.offset > 0) {
-            let (_, ticket) = world.running.remove(at);
-            let output = Output {
-                topic: "out".to_owned(),
-                partition: None,
-                key: None,
-                value: None,
-                headers: Vec::new(),
-                timestamp: None,
-                first: None,
-            };
-            let results = Results::All(HandlerResult::Done);
-            world.machine.job_ended(world.now, 0, &ticket, &results, vec![vec![output]]);
-            world.drain();
-        }
-    };
     world.receive_items(0, vec![Item { bytes: 6000, ..item(0, 0, None) }], 1);
     world.fail(0, Again);
     let mut next = 1;
